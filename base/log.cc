@@ -1,0 +1,111 @@
+#include "base/log.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <ctime>
+
+#include <fmt/format.h>
+
+#include "base/text.h"
+
+namespace vigil {
+namespace {
+
+// RFC 3339 in UTC with microseconds: "2026-11-22T14:25:00.123456Z".
+void append_time(std::string& out, WallTime time) {
+  const auto us =
+      std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
+  const std::time_t seconds = us / 1'000'000;
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  fmt::format_to(std::back_inserter(out), "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
+                 utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min,
+                 utc.tm_sec, us % 1'000'000);
+}
+
+struct FieldValueWriter {
+  std::string& out;
+  void operator()(std::int64_t value) const { out += fmt::to_string(value); }
+  // JSON has no infinity and no NaN.
+  void operator()(double value) const {
+    out += std::isfinite(value) ? fmt::to_string(value) : "null";
+  }
+  void operator()(bool value) const { out += value ? "true" : "false"; }
+  void operator()(std::string_view value) const {
+    out += '"';
+    append_json_escaped(out, value);
+    out += '"';
+  }
+};
+
+void append_string_member(std::string& out, std::string_view key, std::string_view value) {
+  out += ",\"";
+  append_json_escaped(out, key);
+  out += "\":";
+  FieldValueWriter{out}(value);
+}
+
+// Writes all of `line`, waiting out interruptions only. A short write is completed; a full pipe of
+// a non-blocking descriptor loses the rest, and the caller counts it.
+bool write_all(int fd, std::string_view line) {
+  while (!line.empty()) {
+    const ssize_t n = ::write(fd, line.data(), line.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    line.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return true;
+}
+
+}  // namespace
+
+std::string_view log_level_name(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return "debug";
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kWarn:
+      return "warn";
+    case LogLevel::kError:
+      return "error";
+  }
+  return "unknown";
+}
+
+std::string to_json_line(const LogRecord& record) {
+  std::string out = "{\"time\":\"";
+  append_time(out, record.time);
+  out += '"';
+  append_string_member(out, "level", log_level_name(record.level));
+  append_string_member(out, "source", record.source);
+  append_string_member(out, "msg", record.message);
+  for (const LogField& field : record.fields) {
+    out += ",\"";
+    append_json_escaped(out, field.key);
+    out += "\":";
+    std::visit(FieldValueWriter{out}, field.value);
+  }
+  out += "}\n";
+  return out;
+}
+
+void JsonLineSink::write(const LogRecord& record) noexcept {
+  if (record.level < level_min_) return;
+  bool written = false;
+  try {
+    written = write_all(fd_, to_json_line(record));
+  } catch (const std::bad_alloc&) {
+    // counted below: a log line is not worth the program's life
+  }
+  if (!written) lost_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Logger::write(LogLevel level, std::string_view message, Fields fields) const {
+  sink_->write({SystemClock().wall_now(), level, source_, message,
+                std::span(fields.begin(), fields.size())});
+}
+
+}  // namespace vigil

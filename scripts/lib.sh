@@ -1,0 +1,57 @@
+# Shared by the scripts of this folder: source it, do not run it.
+# Sets -euo pipefail and changes to the top of the project.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# What a build needs, by Debian's package names.
+build_packages=(
+  cmake g++ ninja-build pkg-config
+  libgoogle-perftools-dev libunwind-dev liblzma-dev libcpp-httplib-dev libfmt-dev node-llhttp libdw-dev
+  libprotozero-dev zlib1g-dev nlohmann-json3-dev
+)
+# What the tour shows, beyond the build: the real pprof, and load.
+tour_packages=(golang-go curl)
+# What the tests need, beyond the build: the test framework and the real clients.
+test_packages=(catch2 golang-go google-perftools binutils curl wrk python3)
+
+say() { printf '%s\n' "$*" >&2; }
+
+# die MESSAGE [STATUS]: one line, and out (status 1).
+die() {
+  say "$(basename "$0"): $1"
+  exit "${2:-1}"
+}
+
+# install_packages NAME…: installs what is missing, with sudo where not root. Where there is no apt, prints the list.
+install_packages() {
+  local missing=() name
+  if ! command -v apt-get >/dev/null; then
+    say "This is not Debian or Ubuntu. vigil needs what these Debian packages hold:"
+    say "  $*"
+    return
+  fi
+  for name in "$@"; do
+    dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || die "needs root or sudo to install: ${missing[*]}"
+    as_root=(sudo)
+  fi
+  say "Installing: ${missing[*]}"
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# build PRESET [TARGET…]: configures when that has not been done, and builds.
+build() {
+  local preset=$1
+  shift
+  [ -f "build/$preset/build.ninja" ] || cmake --preset "$preset" >/dev/null
+  local targets=()
+  [ $# -eq 0 ] || targets=(--target "$@")
+  cmake --build --preset "$preset" "${targets[@]}"
+}

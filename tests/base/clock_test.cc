@@ -1,0 +1,76 @@
+#include "base/clock.h"
+
+#include <atomic>
+#include <thread>
+
+#include "base/fake_clock.h"
+#include "tests/support/catch.h"
+
+namespace vigil {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST_CASE("a fake clock moves both kinds of time, and only when told") {
+  FakeClock clock;
+  const MonotonicTime monotonic = clock.now();
+  const WallTime wall = clock.wall_now();
+  CHECK(clock.now() == monotonic);
+  clock.advance(1500ms);
+  CHECK(clock.now() - monotonic == 1500ms);
+  CHECK(clock.wall_now() - wall == 1500ms);
+}
+
+TEST_CASE("a wait on a fake clock ends at its deadline and not one unit before") {
+  FakeClock clock;
+  std::mutex mutex;
+  std::condition_variable condition;
+  std::atomic<bool> returned{false};
+  const MonotonicTime deadline = clock.now() + 1s;
+  std::thread waiter([&] {
+    std::unique_lock lock(mutex);
+    while (clock.now() < deadline) clock.wait_until(lock, condition, deadline);
+    returned = true;
+  });
+  while (clock.waiters() == 0) std::this_thread::yield();
+  clock.advance(1s - 1ns);
+  // The waiter re-reads fake time every millisecond; three turns of it see no change.
+  std::this_thread::sleep_for(5ms);
+  const bool early = returned;
+  clock.advance(1ns);
+  waiter.join();
+  CHECK_FALSE(early);
+  CHECK(returned);
+}
+
+TEST_CASE("a notification ends a wait on a fake clock before its deadline") {
+  FakeClock clock;
+  std::mutex mutex;
+  std::condition_variable condition;
+  bool stop = false;
+  std::thread waiter([&] {
+    std::unique_lock lock(mutex);
+    while (!stop) clock.wait_until(lock, condition, kNoDeadline);
+  });
+  while (clock.waiters() == 0) std::this_thread::yield();
+  {
+    std::lock_guard lock(mutex);
+    stop = true;
+  }
+  condition.notify_all();
+  waiter.join();
+  CHECK(clock.waiters() == 0);
+}
+
+TEST_CASE("the system clock waits until its deadline") {
+  SystemClock clock;
+  std::mutex mutex;
+  std::condition_variable condition;
+  std::unique_lock lock(mutex);
+  const MonotonicTime deadline = clock.now() + 5ms;
+  while (clock.now() < deadline) clock.wait_until(lock, condition, deadline);
+  CHECK(clock.now() >= deadline);
+}
+
+}  // namespace
+}  // namespace vigil

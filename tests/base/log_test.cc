@@ -1,0 +1,59 @@
+#include "base/log.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <limits>
+
+#include <nlohmann/json.hpp>
+
+#include "base/fd.h"
+#include "tests/support/catch.h"
+
+namespace vigil {
+namespace {
+
+LogRecord record_with(std::span<const LogField> fields) {
+  return {WallTime(std::chrono::microseconds(1'700'000'000'123'456)), LogLevel::kWarn, "leakwatch",
+          "handler stuck", fields};
+}
+
+TEST_CASE("a record is one JSON object on one line, its fields in order") {
+  const LogField fields[] = {
+      {"label", "GET /stuck"}, {"age_ms", 1250}, {"ratio", 0.5}, {"last", true}};
+  CHECK(to_json_line(record_with(fields)) ==
+        "{\"time\":\"2023-11-14T22:13:20.123456Z\",\"level\":\"warn\",\"source\":\"leakwatch\","
+        "\"msg\":\"handler stuck\",\"label\":\"GET /stuck\",\"age_ms\":1250,\"ratio\":0.5,"
+        "\"last\":true}\n");
+}
+
+TEST_CASE("hostile text in a field cannot break the line or the JSON") {
+  const LogField fields[] = {{"stack", "a\n\"b\"\\\x01\xff\xc3\xa9"},
+                             {"nan", std::numeric_limits<double>::quiet_NaN()}};
+  const std::string line = to_json_line(record_with(fields));
+  CHECK(line.find('\n') == line.size() - 1);
+  const nlohmann::json parsed = nlohmann::json::parse(line);
+  CHECK(parsed["stack"] == "a\n\"b\"\\\x01\xEF\xBF\xBD\xc3\xa9");
+  CHECK(parsed["nan"].is_null());
+}
+
+TEST_CASE("the sink drops what is below its level and counts what it cannot write") {
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
+  UniqueFd reader(ends[0]);
+  UniqueFd writer(ends[1]);
+  JsonLineSink sink(writer.get(), LogLevel::kWarn);
+  const Logger log(sink, "test");
+  log.info("quiet");
+  char buffer[256];
+  CHECK(::read(reader.get(), buffer, sizeof buffer) < 0);
+  log.warn("loud");
+  CHECK(::read(reader.get(), buffer, sizeof buffer) > 0);
+  CHECK(sink.lost() == 0);
+
+  while (sink.lost() == 0) log.warn("until the pipe is full");
+  CHECK(sink.lost() == 1);
+}
+
+}  // namespace
+}  // namespace vigil
