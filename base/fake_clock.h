@@ -5,10 +5,11 @@
 //   clock.advance(999ms);   // one unit before the limit
 //   clock.advance(1ms);     // at it
 //
-// A waiter sleeps in slices of 1 ms of real time and reads the fake time after each: advance() then
-// needs to know nothing of the waiters, not even that they still exist. The alternative, a list of
-// condition variables to notify, has a window between a waiter's registration and its sleep in
-// which a wake-up is lost. Lifetime: the clock must outlive every thread that waits on it.
+// A wait is one slice of 1 ms of real time, after which the caller looks at the fake time again:
+// advance() then needs to know nothing of the waiters, not even that they still exist. The
+// alternative, a list of condition variables to notify, has a window between a waiter's
+// registration and its sleep in which a wake-up is lost. Lifetime: the clock must outlive every
+// thread that waits on it.
 #pragma once
 
 #include <cstddef>

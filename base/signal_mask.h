@@ -26,6 +26,11 @@ class SignalMaskGuard {
   // program's own crash handler.
   static SignalMaskGuard all() noexcept;
 
+  // As all(), but SIGPROF and the real-time signals stay as they are: for starting threads of ours
+  // that shall not run the program's handlers, yet be profiled and dumped like any other (the
+  // sampler's signal is a real-time one).
+  static SignalMaskGuard program_signals() noexcept;
+
  private:
   sigset_t previous_;
 };

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstddef>
 #include <limits>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -143,27 +144,61 @@ Result<std::int64_t> parse_integer(std::string_view text, std::int64_t min, std:
   return value;
 }
 
-Result<Duration> parse_duration(std::string_view text) {
-  const auto refuse = [] {
-    return Error(ErrorCode::kInvalidArgument, "not a duration such as 250ms, 2s or 1.5m");
-  };
-  if (text == "0") return Duration::zero();
+namespace {
+
+// Takes one number with its unit off the front of `text`. The unit must be smaller than
+// `unit_limit`, and the result becomes the new limit, so units only descend.
+std::optional<Duration> take_duration_part(std::string_view& text, Duration& unit_limit) {
   std::size_t digits = 0;
   while (digits < text.size() && (is_digit(text[digits]) || text[digits] == '.')) ++digits;
-  if (digits == 0 || !is_digit(text[0]) || !is_digit(text[digits - 1])) return refuse();
+  if (digits == 0 || !is_digit(text[0]) || !is_digit(text[digits - 1])) return std::nullopt;
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + digits, number);
-  if (error != std::errc() || end != text.data() + digits) return refuse();
+  if (error != std::errc() || end != text.data() + digits) return std::nullopt;
+  text.remove_prefix(digits);
+  std::size_t letters = 0;
+  while (letters < text.size() && !is_digit(text[letters]) && text[letters] != '.') ++letters;
   for (const DurationUnit& unit : kDurationUnits) {
-    if (text.substr(digits) != unit.name) continue;
+    if (text.substr(0, letters) != unit.name || unit.value >= unit_limit) continue;
+    text.remove_prefix(letters);
+    unit_limit = unit.value;
     const double value_ns = number * static_cast<double>(unit.value.count());
-    if (value_ns > 9.2e18) return refuse();  // beyond what 64 bits of nanoseconds hold, 292 years
+    if (value_ns > 4e18) return std::nullopt;  // 126 years; the sum of two still fits 64 bits
     return Duration(static_cast<std::int64_t>(value_ns + 0.5));
   }
-  return refuse();
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<Duration> parse_duration(std::string_view text) {
+  const auto refuse = [] {
+    return Error(ErrorCode::kInvalidArgument, "not a duration such as 250ms, 2s or 1h30m");
+  };
+  if (text == "0") return Duration::zero();
+  if (text.empty()) return refuse();
+  Duration sum{};
+  Duration unit_limit = Duration::max();
+  while (!text.empty()) {
+    const auto part = take_duration_part(text, unit_limit);
+    if (!part) return refuse();
+    sum += *part;
+  }
+  return sum;
 }
 
 std::string format_duration(Duration duration) {
+  using namespace std::chrono_literals;
+  if (duration >= 1h) {
+    const auto minutes = duration / 1min;
+    return minutes % 60 == 0 ? fmt::format("{}h", minutes / 60)
+                             : fmt::format("{}h{}m", minutes / 60, minutes % 60);
+  }
+  if (duration >= 1min) {
+    const auto seconds = duration / 1s;
+    return seconds % 60 == 0 ? fmt::format("{}m", seconds / 60)
+                             : fmt::format("{}m{}s", seconds / 60, seconds % 60);
+  }
   for (const DurationUnit& unit : kDurationUnits) {
     if (duration < unit.value) continue;
     const double number =

@@ -32,7 +32,8 @@ Result<std::int64_t> parse_integer(std::string_view text, std::int64_t min, std:
 // "2m"); "0" alone. Not negative. invalid_argument otherwise.
 Result<Duration> parse_duration(std::string_view text);
 
-// The shortest of parse_duration's forms with at most two decimals: "250ms", "1.5s", "3m", "2h".
+// A form that parse_duration reads: below a minute one unit with at most two decimals ("250ms",
+// "1.5s"), from there on whole units ("3m12s", "2h5m").
 std::string format_duration(Duration duration);
 
 // An IP address and a port.

@@ -11,9 +11,16 @@ find_path(VIGIL_LIBDW_INCLUDE elfutils/libdwfl.h REQUIRED)
 # where it is loaded before libgcc_s.
 find_library(VIGIL_LIBUNWIND_ARCH libunwind-x86_64.a REQUIRED)
 find_library(VIGIL_LIBUNWIND libunwind.a REQUIRED)
+# libgcc_s comes before it on the link line, or the program's own _Unwind_Resume is taken from libunwind.a while
+# libstdc++ throws with libgcc_s's: the first exception that passes a destructor is then a segmentation fault (tried).
+# Debian's archives are not position-independent (R_X86_64_32 in .rela.text of Ginit.o, Gglobal.o, …), so programs with
+# them are linked without PIE, and they cannot go into a shared object.
 add_library(vigil_libunwind INTERFACE)
-target_link_libraries(vigil_libunwind INTERFACE ${VIGIL_LIBUNWIND_ARCH} ${VIGIL_LIBUNWIND} lzma)
-target_link_options(vigil_libunwind INTERFACE LINKER:--exclude-libs,ALL)
+target_link_libraries(vigil_libunwind INTERFACE gcc_s ${VIGIL_LIBUNWIND_ARCH} ${VIGIL_LIBUNWIND} lzma)
+# Hides these two archives only: with ALL, tcmalloc's malloc would be hidden from shared libraries, and what libstdc++.so
+# allocates in one heap the program frees in the other (tried: a crash before main's first line).
+target_link_options(vigil_libunwind INTERFACE LINKER:--exclude-libs,libunwind-x86_64.a:libunwind.a
+  $<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:-no-pie>)
 
 # llhttp: the distribution's library where there is one, else the C sources that Debian's node-llhttp ships.
 find_library(VIGIL_LLHTTP llhttp)
@@ -37,6 +44,10 @@ endif()
 find_library(VIGIL_TCMALLOC libtcmalloc.a)
 add_library(vigil_tcmalloc INTERFACE)
 if(VIGIL_TCMALLOC AND NOT VIGIL_SANITIZE)
-  target_link_libraries(vigil_tcmalloc INTERFACE
-    -Wl,--whole-archive ${VIGIL_TCMALLOC} -Wl,--no-whole-archive vigil_libunwind Threads::Threads)
+  # A target, not a path between flags, so that CMake puts libunwind behind it even where something else brought that too.
+  add_library(vigil_tcmalloc_archive STATIC IMPORTED)
+  set_target_properties(vigil_tcmalloc_archive PROPERTIES
+    IMPORTED_LOCATION ${VIGIL_TCMALLOC}
+    INTERFACE_LINK_LIBRARIES "vigil_libunwind;Threads::Threads")
+  target_link_libraries(vigil_tcmalloc INTERFACE "$<LINK_LIBRARY:WHOLE_ARCHIVE,vigil_tcmalloc_archive>")
 endif()

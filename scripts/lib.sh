@@ -9,11 +9,12 @@ build_packages=(
   cmake g++ ninja-build pkg-config
   libgoogle-perftools-dev libunwind-dev liblzma-dev libcpp-httplib-dev libfmt-dev node-llhttp libdw-dev
   libprotozero-dev zlib1g-dev nlohmann-json3-dev
+  catch2 python3  # the presets configure the tests too
 )
 # What the tour shows, beyond the build: the real pprof, and load.
 tour_packages=(golang-go curl)
-# What the tests need, beyond the build: the test framework and the real clients.
-test_packages=(catch2 golang-go google-perftools binutils curl wrk python3)
+# What the tests need, beyond the build: the real clients.
+test_packages=(golang-go google-perftools binutils curl wrk)
 
 say() { printf '%s\n' "$*" >&2; }
 

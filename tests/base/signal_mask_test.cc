@@ -40,5 +40,15 @@ TEST_CASE("all() leaves the signals of a faulting instruction deliverable") {
   CHECK_FALSE(is_blocked(SIGSEGV));
 }
 
+TEST_CASE("program_signals() leaves a profiler's signals deliverable") {
+  const SignalMaskGuard guard = SignalMaskGuard::program_signals();
+  CHECK(is_blocked(SIGTERM));
+  CHECK(is_blocked(SIGUSR1));
+  CHECK_FALSE(is_blocked(SIGPROF));
+  CHECK_FALSE(is_blocked(SIGRTMIN));
+  CHECK_FALSE(is_blocked(SIGRTMAX));
+  CHECK_FALSE(is_blocked(SIGSEGV));
+}
+
 }  // namespace
 }  // namespace vigil

@@ -42,10 +42,12 @@ TEST_CASE("parse_duration reads what people write") {
   CHECK(*parse_duration("1h") == 1h);
   CHECK(*parse_duration("10us") == 10us);
   CHECK(*parse_duration("7ns") == 7ns);
+  CHECK(*parse_duration("1h30m") == 90min);
+  CHECK(*parse_duration("3m12.5s") == 192500ms);
   CHECK(*parse_duration("0") == 0ns);
   CHECK(*parse_duration("0s") == 0ns);
-  for (const char* text :
-       {"", "5", "s", "-1s", "1 s", "1.s", ".5s", "1..5s", "1d", "1S", "1e3s", "300000000h"}) {
+  for (const char* text : {"", "5", "s", "-1s", "1 s", "1.s", ".5s", "1..5s", "1d", "1S", "1e3s",
+                           "30m1h", "1s1s", "300000000h"}) {
     INFO(text);
     CHECK_FALSE(parse_duration(text).ok());
   }
@@ -56,7 +58,11 @@ TEST_CASE("format_duration is short and reads back") {
   CHECK(format_duration(250ms) == "250ms");
   CHECK(format_duration(1500ms) == "1.5s");
   CHECK(format_duration(3min) == "3m");
-  CHECK(format_duration(90min) == "1.5h");
+  CHECK(format_duration(59990ms) == "59.99s");
+  CHECK(format_duration(192s) == "3m12s");
+  CHECK(format_duration(90min) == "1h30m");
+  CHECK(format_duration(2h) == "2h");
+  CHECK(*parse_duration(format_duration(192s)) == 192s);
   CHECK(*parse_duration(format_duration(1250us)) == 1250us);
 }
 

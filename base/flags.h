@@ -1,0 +1,73 @@
+// Command-line flags: a table of long options on top of getopt_long(3), with POSIX habits.
+//
+//   FlagTable flags("vigil-demo", "Serves the routes that show what vigil does.");
+//   flags.add("listen", "A:P", "where to serve", host_port_flag(options.listen));
+//   flags.add("stuck-after", "DURATION", "flag handlers older than this",
+//   duration_flag(stuck_after)); if (auto status = flags.parse(argc, argv)) return *status;
+//
+// "--name=value" and "--name value" are the same. --help and --version are always there. A mistake
+// is one line on stderr that names the flag, and exit status 2. For main(), before threads:
+// getopt_long(3) has global state.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "base/text.h"
+
+namespace vigil {
+
+// Takes a flag's value; an error's message says what was expected ("not a duration such as 250ms
+// …").
+using FlagSetter = std::function<Result<void>(std::string_view value)>;
+
+// Setters that parse and store. The target must outlive the parse.
+FlagSetter duration_flag(Duration& target);
+FlagSetter host_port_flag(HostPort& target);
+template <typename Unsigned>
+FlagSetter size_flag(Unsigned& target, std::int64_t min, std::int64_t max) {
+  return [&target, min, max](std::string_view text) -> Result<void> {
+    const auto value = parse_integer(text, min, max);
+    if (!value) return value.error();
+    target = static_cast<Unsigned>(*value);
+    return {};
+  };
+}
+
+class FlagTable {
+ public:
+  FlagTable(std::string program, std::string summary);
+
+  // `name` without dashes; `value_hint` for the help text ("DURATION").
+  void add(std::string name, std::string value_hint, std::string help, FlagSetter setter);
+
+  // Sets what the command line says. nullopt: go on. Else the exit status: 0 after --help or
+  // --version (printed to stdout), 2 after a mistake (one line on stderr). Arguments that are no
+  // flags are a mistake.
+  std::optional<int> parse(int argc, char** argv) const;
+
+  // What --help prints.
+  std::string help() const;
+
+ private:
+  struct Flag {
+    std::string name;
+    std::string value_hint;
+    std::string help;
+    FlagSetter setter;
+  };
+
+  std::optional<int> refuse(std::string_view what) const;
+
+  std::string program_;
+  std::string summary_;
+  std::vector<Flag> flags_;
+};
+
+}  // namespace vigil

@@ -1,0 +1,70 @@
+#include "base/flags.h"
+
+#include "tests/support/catch.h"
+
+namespace vigil {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct Parsed {
+  HostPort listen{"127.0.0.1", 8080};
+  Duration timeout = 1s;
+  std::size_t limit = 0;
+  std::optional<int> status;
+};
+
+Parsed parse(std::vector<std::string> arguments) {
+  Parsed parsed;
+  FlagTable flags("prog", "Does things.");
+  flags.add("listen", "A:P", "where to serve", host_port_flag(parsed.listen));
+  flags.add("idle-timeout", "DURATION", "how long", duration_flag(parsed.timeout));
+  flags.add("limit", "N", "how many", size_flag(parsed.limit, 0, 10));
+  arguments.insert(arguments.begin(), "prog");
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  parsed.status = flags.parse(static_cast<int>(argv.size()) - 1, argv.data());
+  return parsed;
+}
+
+TEST_CASE("flags set what they name, with = or a space") {
+  const Parsed parsed = parse({"--listen=[::1]:0", "--idle-timeout", "250ms", "--limit=10"});
+  CHECK(parsed.status == std::nullopt);
+  CHECK(parsed.listen.host == "::1");
+  CHECK(parsed.timeout == 250ms);
+  CHECK(parsed.limit == 10);
+}
+
+TEST_CASE("without flags the defaults stay") {
+  const Parsed parsed = parse({});
+  CHECK(parsed.status == std::nullopt);
+  CHECK(parsed.timeout == 1s);
+}
+
+TEST_CASE("a mistake is exit status 2") {
+  for (std::vector<std::string> arguments :
+       std::vector<std::vector<std::string>>{{"--nope"},
+                                             {"--nope=1"},
+                                             {"--limit=11"},
+                                             {"--limit=x"},
+                                             {"--idle-timeout=5"},
+                                             {"--listen=example.org:80"},
+                                             {"--limit"},
+                                             {"stray"},
+                                             {"-x"},
+                                             {"--limit=1",
+                                              "--"
+                                              "nope"}}) {
+    INFO(arguments[0]);
+    CHECK(parse(arguments).status == 2);
+  }
+}
+
+TEST_CASE("help and version are exit status 0") {
+  CHECK(parse({"--help"}).status == 0);
+  CHECK(parse({"--version"}).status == 0);
+}
+
+}  // namespace
+}  // namespace vigil
