@@ -1,0 +1,54 @@
+// Code addresses as the profiler meets them: where a thread is, and where it will return to.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <vector>
+
+namespace vigil::sampler {
+
+// The two kinds differ by one byte in every look-up. A return address is the instruction *after* the call; when the call
+// is the function's last instruction (a callee that does not return), that byte belongs to the next function. So look-ups
+// use return - 1, and this type is the only place that subtracts.
+class FrameAddress {
+ public:
+  FrameAddress() = default;
+
+  // Where a thread was interrupted, or what a signal frame returns to.
+  static constexpr FrameAddress instruction(std::uintptr_t pc) { return FrameAddress(pc, 0); }
+  // What a call pushed.
+  static constexpr FrameAddress return_address(std::uintptr_t pc) { return FrameAddress(pc, 1); }
+
+  // As it was in the register or on the stack.
+  constexpr std::uintptr_t raw() const { return raw_; }
+
+  // An address inside the instruction that is executing: for symbols, and what profiles carry.
+  constexpr std::uintptr_t lookup() const { return raw_ - back_; }
+
+  friend constexpr auto operator<=>(const FrameAddress&, const FrameAddress&) = default;
+
+ private:
+  constexpr FrameAddress(std::uintptr_t raw, std::uint8_t back) : raw_(raw), back_(back) {}
+
+  std::uintptr_t raw_ = 0;
+  std::uint8_t back_ = 0;  // 1 for a return address
+};
+
+// Why a walk ended.
+enum class StackEnd : std::uint8_t {
+  kComplete,   // the thread's first frame: the unwind information says that there is no caller
+  kTruncated,  // the copy of the stack, or the number of frames asked for, ended first
+  kNoUnwindInfo,  // an address outside every module, or code without unwind information
+  kBadMemory,  // a word that the walk needed could not be read
+  kNotWalked,  // no capture: see the capture's failure
+};
+
+// Frames, innermost first.
+struct Stack {
+  std::vector<FrameAddress> frames;
+  StackEnd end = StackEnd::kNotWalked;
+
+  friend bool operator==(const Stack&, const Stack&) = default;
+};
+
+}  // namespace vigil::sampler

@@ -1,0 +1,88 @@
+// What the kernel says about a thread of this process: the files of /proc/self/task/TID (proc(5)).
+//
+//   auto witness = read_run_witness(tid);      // has it run since?
+//   auto call = read_thread_syscall(tid);      // where is it blocked?
+//
+// Parsers are pure and take the file's text; readers open, read at most kProcFileBytesMax bytes,
+// and parse. A thread that is gone gives not_found (ENOENT and ESRCH alike).
+#pragma once
+
+#include <sys/types.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace vigil::sampler {
+
+// Longer files are cut: status has about 1.5 KB, the others less than 500 bytes.
+inline constexpr std::size_t kProcFileBytesMax = 4096;
+
+// `syscall`: where a thread that is not running is.
+struct ThreadSyscall {
+  enum class Kind : std::uint8_t {
+    kRunning,  // on a processor or waiting for one: the kernel knows no more ("running")
+    kBlocked,  // in system call `number`
+    kStopped,  // blocked outside a system call: a page fault, a stop signal ("-1 SP PC")
+  };
+  Kind kind = Kind::kRunning;
+  std::int64_t number = -1;
+  std::array<std::uint64_t, 6> args{};
+  std::uintptr_t sp = 0;  // user space's, 0 when running
+  std::uintptr_t pc = 0;
+
+  friend bool operator==(const ThreadSyscall&, const ThreadSyscall&) = default;
+};
+std::optional<ThreadSyscall> parse_thread_syscall(std::string_view text);
+Result<ThreadSyscall> read_thread_syscall(pid_t tid);
+
+// `stat`: the fields that we use. The name may contain anything, ") (" included.
+struct ThreadStat {
+  std::string name;  // at most 15 bytes
+  char state = '?';  // R S D T t Z X I, proc(5)
+  std::uint64_t start_ticks =
+      0;  // since boot: with the id it names a thread uniquely, ids are reused
+
+  friend bool operator==(const ThreadStat&, const ThreadStat&) = default;
+};
+std::optional<ThreadStat> parse_thread_stat(std::string_view text);
+Result<ThreadStat> read_thread_stat(pid_t tid);
+
+// `status`: signal mask and context switches.
+struct ThreadStatus {
+  std::uint64_t signals_blocked = 0;  // bit N-1 for signal N
+  std::uint64_t switches = 0;         // voluntary and involuntary
+
+  bool blocks(int signal) const { return ((signals_blocked >> (signal - 1)) & 1u) != 0; }
+  friend bool operator==(const ThreadStatus&, const ThreadStatus&) = default;
+};
+std::optional<ThreadStatus> parse_thread_status(std::string_view text);
+Result<ThreadStatus> read_thread_status(pid_t tid);
+
+// `schedstat`: how often the thread was put on a processor. Empty if the text is not three numbers,
+// or the kernel does not count (all zero).
+std::optional<std::uint64_t> parse_run_count(std::string_view text);
+
+// A number that changes whenever the thread has been put on a processor: schedstat's run count,
+// else status' context switches. Two equal values around a read mean that a thread that was blocked
+// stayed blocked all the time between.
+Result<std::uint64_t> read_run_witness(pid_t tid);
+
+// `comm`, without its newline.
+Result<std::string> read_thread_name(pid_t tid);
+
+// `wchan`: the kernel function in which it waits; empty where the kernel hides it or it runs.
+std::string parse_wait_channel(std::string_view text);
+Result<std::string> read_wait_channel(pid_t tid);
+
+// The ids of all threads of this process, ascending. Not atomic: threads that start or end
+// meanwhile may be missing or gone.
+Result<std::vector<pid_t>> list_threads();
+
+}  // namespace vigil::sampler

@@ -1,0 +1,55 @@
+// One CPU profile's part of the signal channel: a session that its timers name, and the samples
+// that they left.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "base/result.h"
+#include "sampler/signal_channel.h"
+
+namespace vigil::sampler {
+
+// Owned by one collector thread; not thread-safe. Any number exist at once, up to
+// sigsafe::kSessionsMax.
+class SampleSession {
+ public:
+  // busy: kSessionsMax sessions are open.
+  static Result<std::unique_ptr<SampleSession>> open(SignalChannel& channel);
+  // Closes, and frees slots that were not drained.
+  ~SampleSession();
+
+  // What the timers must carry in si_value.
+  std::uint64_t signal_value() const;
+
+  // Calls `use(const sigsafe::Slot&)` for each sample of this session that is complete, and frees
+  // its slot.
+  template <typename Use>
+  void drain(Use&& use) {
+    for (sigsafe::Slot& slot : channel_.tables().samples) {
+      if (slot.word.load(std::memory_order_acquire) != done_) continue;
+      use(static_cast<const sigsafe::Slot&>(slot));
+      slot.move(sigsafe::SlotState::kDone, sigsafe::SlotState::kFree, index_);
+    }
+  }
+
+  // From now on late signals of this session are ignored. Delete the timers first, drain once more
+  // after. Waits, at most about 100 ms, for handlers that are writing; if one does not end (its
+  // thread is stopped), the session's index is not used again.
+  void close();
+
+  // Total weight of samples that found no free slot.
+  std::uint64_t lost() const;
+
+ private:
+  SampleSession(SignalChannel& channel, std::uint32_t index, std::uint64_t generation);
+
+  SignalChannel& channel_;
+  std::uint32_t index_;
+  std::uint64_t generation_;
+  sigsafe::SlotWord done_;
+  bool closed_ = false;
+};
+
+}  // namespace vigil::sampler

@@ -1,0 +1,168 @@
+#include "sampler/signal_capture.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "sampler/proc_thread.h"
+
+namespace vigil::sampler {
+namespace {
+
+using sigsafe::Slot;
+using sigsafe::SlotState;
+
+// 0 or errno.
+int queue_signal(pid_t tid, int number, std::uint64_t value) {
+  siginfo_t info{};
+  info.si_signo = number;
+  info.si_code = SI_QUEUE;
+  info.si_pid = getpid();
+  info.si_uid = getuid();
+  info.si_value.sival_ptr = reinterpret_cast<void*>(value);
+  return syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, number, &info) == 0 ? 0 : errno;
+}
+
+bool is_gone(pid_t tid) { return syscall(SYS_tgkill, getpid(), tid, 0) != 0 && errno == ESRCH; }
+
+// As is_gone, and true for another thread that has the id now.
+bool is_other_thread(pid_t tid, std::uint64_t start_ticks) {
+  const Result<ThreadStat> stat = read_thread_stat(tid);
+  return stat ? stat->start_ticks != start_ticks : stat.error().code() == ErrorCode::kNotFound;
+}
+
+void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t seen, Duration at_most) {
+  static_assert(sizeof(word) == sizeof(std::uint32_t));
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(at_most);
+  const timespec timeout{seconds.count(), (at_most - seconds).count()};
+  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, seen, &timeout, nullptr, 0);
+}
+
+}  // namespace
+
+RegisterSet registers_of(const Slot& slot) {
+  static_assert(sigsafe::kRegisterSlots == kRegisterCount);
+  RegisterSet registers;
+  for (std::size_t i = 0; i < kRegisterCount; ++i) {
+    registers.set(static_cast<Register>(i), slot.registers[i]);
+  }
+  return registers;
+}
+
+StackCopy stack_of(const Slot& slot) {
+  return {slot.stack_base, {slot.stack, slot.stack_bytes}, slot.stack_end};
+}
+
+SignalCapture::Request SignalCapture::request(pid_t tid, std::size_t ticket) {
+  reclaim_parked();
+  sigsafe::Tables& tables = channel_.tables();
+  const std::uint64_t generation = tables.next_generation.fetch_add(1);
+  const auto free = std::find_if(tables.captures.begin(), tables.captures.end(), [&](Slot& slot) {
+    return slot.claim(SlotState::kRequested, generation);
+  });
+  if (free == tables.captures.end()) return Request::kNoSlot;
+  const auto index = static_cast<std::uint32_t>(free - tables.captures.begin());
+  const int failed =
+      queue_signal(tid, channel_.signal_number(), sigsafe::pack_value({index, generation}));
+  if (failed != 0) {
+    free->move(SlotState::kRequested, SlotState::kFree, generation);
+    return failed == ESRCH ? Request::kGone : Request::kNoSlot;
+  }
+  requests_.push_back({ticket, &*free, generation, tid, 0});
+  return Request::kQueued;
+}
+
+bool SignalCapture::has_answer() const {
+  return std::any_of(requests_.begin(), requests_.end(), [](const Pending& pending) {
+    return sigsafe::slot_state(pending.slot->word.load(std::memory_order_acquire)) ==
+           SlotState::kDone;
+  });
+}
+
+std::optional<SignalCapture::Answer> SignalCapture::take_answer() {
+  const auto done = std::find_if(requests_.begin(), requests_.end(), [](const Pending& pending) {
+    return pending.slot->word.load(std::memory_order_acquire) ==
+           sigsafe::slot_word(SlotState::kDone, pending.generation);
+  });
+  if (done == requests_.end()) return std::nullopt;
+  Slot& slot = *done->slot;
+  Answer answer{done->ticket, &slot, registers_of(slot), stack_of(slot),
+                std::chrono::nanoseconds(slot.handler_ns)};
+  requests_.erase(done);
+  return answer;
+}
+
+void SignalCapture::release(const Answer& answer) {
+  const std::uint64_t generation = sigsafe::slot_owner(answer.slot->word.load());
+  answer.slot->move(SlotState::kDone, SlotState::kFree, generation);
+}
+
+void SignalCapture::wait(MonotonicTime deadline) {
+  sigsafe::Tables& tables = channel_.tables();
+  const MonotonicTime now = clock_.now();
+  if (now >= deadline) return;
+  const Duration at_most = std::min<Duration>(deadline - now, kSliceMax);
+  // An answer after this load changes the word, and futex(2) then does not sleep.
+  const std::uint32_t seen = tables.capture_events.load();
+  tables.capture_waiters.fetch_add(1);
+  if (!has_answer()) futex_wait(tables.capture_events, seen, at_most);
+  tables.capture_waiters.fetch_sub(1);
+}
+
+std::vector<std::size_t> SignalCapture::take_gone() {
+  std::vector<std::size_t> tickets;
+  std::erase_if(requests_, [&](const Pending& pending) {
+    // The signal went with the thread, unless it is in the handler's last steps: then the slot is
+    // not kRequested.
+    if (!is_gone(pending.tid) ||
+        !pending.slot->move(SlotState::kRequested, SlotState::kFree, pending.generation)) {
+      return false;
+    }
+    tickets.push_back(pending.ticket);
+    return true;
+  });
+  return tickets;
+}
+
+void SignalCapture::park(const Pending& pending) {
+  Pending parked = pending;
+  if (const Result<ThreadStat> stat = read_thread_stat(pending.tid)) {
+    parked.start_ticks = stat->start_ticks;
+  }
+  parked_.push_back(parked);
+}
+
+std::vector<std::size_t> SignalCapture::give_up() {
+  std::vector<std::size_t> tickets;
+  for (const Pending& pending : requests_) {
+    tickets.push_back(pending.ticket);
+    Slot& slot = *pending.slot;
+    // From either state; the handler may pass from the one to the other between our two attempts,
+    // not back.
+    if (slot.move(SlotState::kRequested, SlotState::kRevoked, pending.generation) ||
+        slot.move(SlotState::kWriting, SlotState::kRevoked, pending.generation)) {
+      park(pending);
+    } else {
+      slot.move(SlotState::kDone, SlotState::kFree, pending.generation);
+    }
+  }
+  requests_.clear();
+  return tickets;
+}
+
+void SignalCapture::reclaim_parked() {
+  std::erase_if(parked_, [](const Pending& pending) {
+    const sigsafe::SlotWord revoked = sigsafe::slot_word(SlotState::kRevoked, pending.generation);
+    if (pending.slot->word.load(std::memory_order_acquire) != revoked) return true;
+    if (!is_other_thread(pending.tid, pending.start_ticks)) return false;
+    pending.slot->move(SlotState::kRevoked, SlotState::kFree, pending.generation);
+    return true;
+  });
+}
+
+}  // namespace vigil::sampler

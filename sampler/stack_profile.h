@@ -1,0 +1,51 @@
+// What collectors produce and encoders take: stacks of plain addresses with values. No symbols, no I/O.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "sampler/address.h"
+
+namespace vigil::sampler {
+
+// The name and unit of one column: {"cpu", "nanoseconds"}. No '-' in the name (Pyroscope refuses it).
+struct ValueType {
+  std::string type;
+  std::string unit;
+  friend bool operator==(const ValueType&, const ValueType&) = default;
+};
+
+// A string label has an empty unit and `text`; a numeric one has a unit ("bytes") and `number`.
+struct Label {
+  std::string key;
+  std::string text;
+  std::int64_t number = 0;
+  std::string unit;
+  friend auto operator<=>(const Label&, const Label&) = default;
+};
+
+struct StackSample {
+  Stack stack;
+  std::vector<std::int64_t> values;  // one for each of StackProfile::sample_types
+  std::vector<Label> labels;
+};
+
+// A profile before symbolization. Samples with equal stacks and labels may repeat; the encoder merges them.
+struct StackProfile {
+  std::string name;  // the page's name, "profile", "heap", …; used in file names and texts
+  std::vector<ValueType> sample_types;
+  std::string default_sample_type;
+  ValueType period_type;
+  std::int64_t period = 0;
+  WallTime start{};
+  Duration duration{};  // zero for a snapshot
+  std::vector<StackSample> samples;
+  // Loss is data: each nonzero counter becomes a comment of the profile, "vigil: samples_lost=12".
+  std::map<std::string, std::int64_t, std::less<>> counters;
+};
+
+}  // namespace vigil::sampler

@@ -1,0 +1,23 @@
+# What the signal handler may call: nothing but its own folder and errno's address. Reads the object files' undefined symbols.
+#   cmake -DNM=… -DOBJECTS=a.o,b.o -P check_handler_symbols.cmake
+string(REPLACE "," ";" OBJECTS "${OBJECTS}")
+set(seen 0)
+foreach(object IN LISTS OBJECTS)
+  if(NOT object MATCHES "/sigsafe/")
+    continue()
+  endif()
+  math(EXPR seen "${seen} + 1")
+  execute_process(COMMAND ${NM} --undefined-only --demangle ${object}
+    OUTPUT_VARIABLE undefined COMMAND_ERROR_IS_FATAL ANY)
+  string(REPLACE "\n" ";" undefined "${undefined}")
+  foreach(line IN LISTS undefined)
+    string(STRIP "${line}" line)
+    if(line STREQUAL "" OR line MATCHES "^U (vigil::sampler::sigsafe::.*|__errno_location|_GLOBAL_OFFSET_TABLE_)(@.*)?$")
+      continue()
+    endif()
+    message(SEND_ERROR "${object}: the signal handler's code needs '${line}', which is not signal-safe by our rules")
+  endforeach()
+endforeach()
+if(seen LESS 2)
+  message(SEND_ERROR "the objects of sampler/sigsafe were not found in: ${OBJECTS}")
+endif()

@@ -1,0 +1,125 @@
+// `go tool pprof` reads our profiles: proto, and the debug=1 texts.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "sampler/heap_profiler.h"
+#include "sampler/pprof_encoder.h"
+#include "sampler/profile_text.h"
+#include "tests/sampler/profile_samples.h"
+#include "tests/support/catch.h"
+
+namespace vigil::sampler {
+namespace {
+
+using namespace profile_test;
+namespace fs = std::filesystem;
+
+// Runs `go tool pprof <arguments> <a file with body>`; its output, or "" with a failed check.
+std::string pprof(const std::string& arguments, const std::string& body) {
+  std::string folder = (fs::temp_directory_path() / "vigil-pprof-XXXXXX").string();
+  REQUIRE(::mkdtemp(folder.data()) != nullptr);
+  const fs::path file = fs::path(folder) / "profile";
+  std::ofstream(file, std::ios::binary) << body;
+  // HOME and PPROF_TMPDIR: the tool writes nowhere else. No debuginfod or symbol server is asked
+  // for a local file.
+  const std::string command = "HOME=" + folder + " PPROF_TMPDIR=" + folder +
+                              " '" VIGIL_GO "' tool pprof " + arguments + " " + file.string() +
+                              " 2>&1";
+  FILE* pipe = ::popen(command.c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  std::string output;
+  std::array<char, 4096> buffer;
+  for (std::size_t n = 0; (n = ::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) {
+    output.append(buffer.data(), n);
+  }
+  const int status = ::pclose(pipe);
+  std::error_code ignored;
+  fs::remove_all(folder, ignored);
+  INFO(output);
+  CHECK(status == 0);
+  return output;
+}
+
+bool contains(const std::string& text, const std::string& what) {
+  return text.find(what) != std::string::npos;
+}
+
+Profile cpu_of_this_program() {
+  StackProfile in = cpu_profile();
+  in.counters = {{"samples_lost", 3}};
+  in.samples = {sample({in_leaf(), in_root()}, {75, 750'000'000}, {text_label("route", "GET /w")}),
+                sample({in_root()}, {25, 250'000'000})};
+  auto symbolizer = Symbolizer::create({});
+  REQUIRE(symbolizer);
+  return build_profile(in, *module_table(), symbolizer->get());
+}
+
+Profile heap_of_this_program() {
+  const std::vector<HeapSample> samples(100, HeapSample{1000, {in_leaf(), in_root()}});
+  StackProfile in = heap_profile_from_samples(samples, 512 * 1024);
+  in.start = WallTime(std::chrono::seconds(1'700'000'000));
+  auto symbolizer = Symbolizer::create({});
+  REQUIRE(symbolizer);
+  return build_profile(in, *module_table(), symbolizer->get());
+}
+
+}  // namespace
+
+TEST_CASE("go tool pprof -top: names, shares and no work of its own") {
+  const std::string top = pprof("-top", encode_pprof(cpu_of_this_program()));
+  INFO(top);
+  CHECK(contains(top, "Type: cpu"));
+  CHECK(contains(top, "Duration: 5s"));
+  CHECK(contains(top, "750ms 75.00%"));
+  CHECK(contains(top, "vigil::sampler::profile_test::leaf"));
+  CHECK(contains(top, "250ms 25.00%"));
+  CHECK(contains(top, "vigil::sampler::profile_test::root"));
+}
+
+TEST_CASE("go tool pprof -raw: the message as sent") {
+  const std::string raw = pprof("-raw", encode_pprof(cpu_of_this_program()));
+  INFO(raw);
+  CHECK(contains(raw, "PeriodType: cpu nanoseconds"));
+  CHECK(contains(raw, "Period: 10000000"));
+  CHECK(contains(raw, "samples/count cpu/nanoseconds[dflt]"));
+  CHECK(contains(raw, "vigil: samples_lost=3"));
+  CHECK(contains(raw, "route:[GET /w]"));
+  CHECK(contains(raw, "test-pprof-client"));
+}
+
+TEST_CASE("go tool pprof: the heap, as proto and as text, has the same total") {
+  const Profile profile = heap_of_this_program();
+  const std::string proto = pprof("-top -unit=bytes", encode_pprof(profile));
+  const std::string text =
+      pprof("-top -unit=bytes -sample_index=inuse_space", render_debug_text(profile));
+  INFO(proto << text);
+  CHECK(contains(proto, "Type: inuse_space"));
+  // 100 samples, each for 524,788 bytes. Rounding in the text's rows costs less than one in a
+  // thousand.
+  CHECK(contains(proto, "52478816B, 100%"));
+  CHECK(contains(text, "5247881"));  // the names are lost: the text has no mappings
+  CHECK(contains(text, "B, 100% of"));
+}
+
+TEST_CASE("go tool pprof: tasks as text") {
+  StackProfile in;
+  in.name = "goroutine";
+  in.sample_types = {{"goroutine", "count"}};
+  in.default_sample_type = "goroutine";
+  in.period_type = {"goroutine", "count"};
+  in.period = 1;
+  in.samples = {sample({in_leaf(), in_root()}, {200}), sample({in_root()}, {2})};
+  const Profile profile = build_profile(in, *module_table(), nullptr);
+  const std::string raw = pprof("-raw", render_debug_text(profile));
+  INFO(raw);
+  CHECK(contains(raw, "goroutine/count"));
+  CHECK(contains(raw, "200: 1 2"));
+}
+
+}  // namespace vigil::sampler

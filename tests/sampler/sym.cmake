@@ -1,0 +1,72 @@
+# Tests of symbols, profile model, encoders and heap profile. Included by this folder's CMakeLists.txt.
+
+add_library(vigil_pprof_checker STATIC ${PROJECT_SOURCE_DIR}/tests/support/pprof_checker.cc)
+target_link_libraries(vigil_pprof_checker PUBLIC vigil::base PRIVATE vigil_flags ZLIB::ZLIB)
+target_include_directories(vigil_pprof_checker SYSTEM PRIVATE ${VIGIL_PROTOZERO_INCLUDE})
+
+vigil_test(pprof-checker LABEL unit
+  SOURCES pprof_checker_test.cc
+  DEPENDS vigil_pprof_checker)
+
+vigil_test(profile LABEL unit
+  SOURCES demangle_test.cc pprof_encoder_test.cc profile_test.cc profile_text_test.cc
+  DEPENDS vigil::sampler vigil_pprof_checker)
+
+# The same library in the states that a distribution's packaging leaves behind. Without a sanitizer: the copies are only
+# looked at. -O1 -g: lines that a test can count on.
+set(fixture_dir ${PROJECT_BINARY_DIR}/fixtures)
+function(vigil_symbol_fixture name)
+  add_library(${name} MODULE ${PROJECT_SOURCE_DIR}/tests/fixtures/symbol_fixture.cc)
+  target_compile_options(${name} PRIVATE -O1 -g)
+  target_compile_definitions(${name} PRIVATE ${ARGN})
+  target_link_options(${name} PRIVATE -Wl,--build-id=sha1)
+  set_target_properties(${name} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${fixture_dir})
+endfunction()
+vigil_symbol_fixture(symbol_fixture)
+vigil_symbol_fixture(symbol_fixture_other VIGIL_FIXTURE_OTHER)  # the same names at other addresses
+
+add_custom_command(
+  OUTPUT ${fixture_dir}/libsymbol_fixture_bare.so ${fixture_dir}/libsymbol_fixture_link.so
+         ${fixture_dir}/libsymbol_fixture_noaranges.so
+         ${fixture_dir}/symbol_fixture.debug ${fixture_dir}/symbol_fixture_other.debug
+  DEPENDS symbol_fixture symbol_fixture_other
+  WORKING_DIRECTORY ${fixture_dir}
+  COMMAND ${CMAKE_OBJCOPY} --only-keep-debug libsymbol_fixture.so symbol_fixture.debug
+  COMMAND ${CMAKE_OBJCOPY} --only-keep-debug libsymbol_fixture_other.so symbol_fixture_other.debug
+  COMMAND ${CMAKE_OBJCOPY} --strip-all libsymbol_fixture.so libsymbol_fixture_bare.so
+  COMMAND ${CMAKE_OBJCOPY} --strip-all --add-gnu-debuglink=symbol_fixture.debug
+          libsymbol_fixture.so libsymbol_fixture_link.so
+  COMMAND ${CMAKE_OBJCOPY} --remove-section=.debug_aranges
+          libsymbol_fixture.so libsymbol_fixture_noaranges.so
+  VERBATIM)
+add_custom_target(symbol_fixtures DEPENDS ${fixture_dir}/libsymbol_fixture_bare.so)
+
+vigil_test(symbols LABEL unit
+  SOURCES stack_text_test.cc symbolizer_test.cc symbolizer_files_test.cc
+  DEPENDS vigil::sampler ${CMAKE_DL_LIBS})
+# Whatever the build type: the tests ask for their own lines.
+target_compile_options(test-symbols PRIVATE -g)
+target_compile_definitions(test-symbols PRIVATE VIGIL_FIXTURE_DIR="${fixture_dir}")
+add_dependencies(test-symbols symbol_fixtures)
+
+vigil_test(heap-profiler LABEL unit
+  SOURCES heap_profiler_test.cc
+  DEPENDS vigil::sampler)
+
+# The live sampler needs tcmalloc, which a sanitizer replaces.
+if(VIGIL_TCMALLOC AND NOT VIGIL_SANITIZE)
+  vigil_test(heap-tcmalloc LABEL integration
+    SOURCES heap_tcmalloc_test.cc
+    DEPENDS vigil::sampler vigil_tcmalloc)
+  target_compile_options(test-heap-tcmalloc PRIVATE -g)
+endif()
+
+# The real client reads what we write.
+find_program(VIGIL_GO go)
+if(VIGIL_GO)
+  vigil_test(pprof-client LABEL integration
+    SOURCES pprof_client_test.cc
+    DEPENDS vigil::sampler vigil_pprof_checker)
+  target_compile_options(test-pprof-client PRIVATE -g)
+  target_compile_definitions(test-pprof-client PRIVATE VIGIL_GO="${VIGIL_GO}")
+endif()

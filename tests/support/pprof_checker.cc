@@ -1,0 +1,439 @@
+#include "tests/support/pprof_checker.h"
+
+#include <set>
+
+#include <protozero/pbf_message.hpp>
+#include <zlib.h>
+
+#include "base/text.h"
+#include "sampler/pprof_encoder_fields.h"
+
+namespace vigil::test {
+namespace {
+
+namespace pb = vigil::sampler::pb;
+using protozero::pbf_message;
+using protozero::pbf_reader;
+
+PprofValueType read_value_type(pbf_reader data) {
+  PprofValueType out;
+  for (pbf_message<pb::ValueType> m(data); m.next();) {
+    if (m.tag() == pb::ValueType::kType)
+      out.type = m.get_int64();
+    else if (m.tag() == pb::ValueType::kUnit)
+      out.unit = m.get_int64();
+    else
+      m.skip();
+  }
+  return out;
+}
+
+PprofLabel read_label(pbf_reader data) {
+  PprofLabel out;
+  for (pbf_message<pb::Label> m(data); m.next();) {
+    switch (m.tag()) {
+      case pb::Label::kKey:
+        out.key = m.get_int64();
+        break;
+      case pb::Label::kStr:
+        out.str = m.get_int64();
+        break;
+      case pb::Label::kNum:
+        out.num = m.get_int64();
+        break;
+      case pb::Label::kNumUnit:
+        out.num_unit = m.get_int64();
+        break;
+      default:
+        m.skip();
+    }
+  }
+  return out;
+}
+
+PprofSample read_sample(pbf_reader data) {
+  PprofSample out;
+  for (pbf_message<pb::Sample> m(data); m.next();) {
+    if (m.tag() == pb::Sample::kLocationId) {
+      for (const auto id : m.get_packed_uint64()) out.location_ids.push_back(id);
+    } else if (m.tag() == pb::Sample::kValue) {
+      for (const auto value : m.get_packed_int64()) out.values.push_back(value);
+    } else if (m.tag() == pb::Sample::kLabel) {
+      out.labels.push_back(read_label(m.get_message()));
+    } else {
+      m.skip();
+    }
+  }
+  return out;
+}
+
+PprofMapping read_mapping(pbf_reader data) {
+  PprofMapping out;
+  for (pbf_message<pb::Mapping> m(data); m.next();) {
+    switch (m.tag()) {
+      case pb::Mapping::kId:
+        out.id = m.get_uint64();
+        break;
+      case pb::Mapping::kMemoryStart:
+        out.memory_start = m.get_uint64();
+        break;
+      case pb::Mapping::kMemoryLimit:
+        out.memory_limit = m.get_uint64();
+        break;
+      case pb::Mapping::kFileOffset:
+        out.file_offset = m.get_uint64();
+        break;
+      case pb::Mapping::kFilename:
+        out.filename = m.get_int64();
+        break;
+      case pb::Mapping::kBuildId:
+        out.build_id = m.get_int64();
+        break;
+      case pb::Mapping::kHasFunctions:
+        out.has_functions = m.get_bool();
+        break;
+      case pb::Mapping::kHasFilenames:
+        out.has_filenames = m.get_bool();
+        break;
+      case pb::Mapping::kHasLineNumbers:
+        out.has_line_numbers = m.get_bool();
+        break;
+      case pb::Mapping::kHasInlineFrames:
+        out.has_inline_frames = m.get_bool();
+        break;
+      default:
+        m.skip();
+    }
+  }
+  return out;
+}
+
+PprofLine read_line(pbf_reader data) {
+  PprofLine out;
+  for (pbf_message<pb::Line> m(data); m.next();) {
+    if (m.tag() == pb::Line::kFunctionId)
+      out.function_id = m.get_uint64();
+    else if (m.tag() == pb::Line::kLine)
+      out.line = m.get_int64();
+    else
+      m.skip();
+  }
+  return out;
+}
+
+PprofLocation read_location(pbf_reader data) {
+  PprofLocation out;
+  for (pbf_message<pb::Location> m(data); m.next();) {
+    switch (m.tag()) {
+      case pb::Location::kId:
+        out.id = m.get_uint64();
+        break;
+      case pb::Location::kMappingId:
+        out.mapping_id = m.get_uint64();
+        break;
+      case pb::Location::kAddress:
+        out.address = m.get_uint64();
+        break;
+      case pb::Location::kLine:
+        out.lines.push_back(read_line(m.get_message()));
+        break;
+      default:
+        m.skip();
+    }
+  }
+  return out;
+}
+
+PprofFunction read_function(pbf_reader data) {
+  PprofFunction out;
+  for (pbf_message<pb::Function> m(data); m.next();) {
+    switch (m.tag()) {
+      case pb::Function::kId:
+        out.id = m.get_uint64();
+        break;
+      case pb::Function::kName:
+        out.name = m.get_int64();
+        break;
+      case pb::Function::kSystemName:
+        out.system_name = m.get_int64();
+        break;
+      case pb::Function::kFilename:
+        out.filename = m.get_int64();
+        break;
+      case pb::Function::kStartLine:
+        out.start_line = m.get_int64();
+        break;
+      default:
+        m.skip();
+    }
+  }
+  return out;
+}
+
+PprofProfile read_profile(pbf_reader data) {
+  PprofProfile out;
+  for (pbf_message<pb::Profile> m(data); m.next();) {
+    switch (m.tag()) {
+      case pb::Profile::kSampleType:
+        out.sample_types.push_back(read_value_type(m.get_message()));
+        break;
+      case pb::Profile::kSample:
+        out.samples.push_back(read_sample(m.get_message()));
+        break;
+      case pb::Profile::kMapping:
+        out.mappings.push_back(read_mapping(m.get_message()));
+        break;
+      case pb::Profile::kLocation:
+        out.locations.push_back(read_location(m.get_message()));
+        break;
+      case pb::Profile::kFunction:
+        out.functions.push_back(read_function(m.get_message()));
+        break;
+      case pb::Profile::kStringTable:
+        out.strings.push_back(m.get_string());
+        break;
+      case pb::Profile::kTimeNanos:
+        out.time_nanos = m.get_int64();
+        break;
+      case pb::Profile::kDurationNanos:
+        out.duration_nanos = m.get_int64();
+        break;
+      case pb::Profile::kPeriodType:
+        out.period_type = read_value_type(m.get_message());
+        break;
+      case pb::Profile::kPeriod:
+        out.period = m.get_int64();
+        break;
+      case pb::Profile::kComment:
+        out.comments.push_back(m.get_int64());
+        break;
+      case pb::Profile::kDefaultSampleType:
+        out.default_sample_type = m.get_int64();
+        break;
+      default:
+        m.skip();
+    }
+  }
+  return out;
+}
+
+// Collects complaints; each check is one function of a part of the message.
+class Checker {
+ public:
+  explicit Checker(const PprofProfile& profile) : p_(profile) {}
+
+  std::vector<std::string> run() {
+    check_strings();
+    check_types();
+    check_ids("mapping", p_.mappings);
+    check_ids("location", p_.locations);
+    check_ids("function", p_.functions);
+    check_mappings();
+    check_locations();
+    check_functions();
+    check_samples();
+    check_flags();
+    return std::move(complaints_);
+  }
+
+ private:
+  void complain(std::string what) { complaints_.push_back(std::move(what)); }
+
+  void check_string(std::int64_t number, const char* what) {
+    if (number < 0 || static_cast<std::size_t>(number) >= p_.strings.size()) {
+      complain(std::string("string of ") + what + " is out of range");
+    }
+  }
+
+  void check_strings() {
+    if (p_.strings.empty() || !p_.strings.front().empty()) complain("string_table[0] is not empty");
+    for (const std::string& text : p_.strings) {
+      if (valid_utf8(text) != text) complain("a string is not valid UTF-8");
+    }
+    for (const std::int64_t comment : p_.comments) check_string(comment, "a comment");
+  }
+
+  void check_types() {
+    if (p_.sample_types.empty()) complain("no sample_type");
+    bool default_found = p_.default_sample_type == 0;
+    for (const PprofValueType& type : p_.sample_types) {
+      check_string(type.type, "a sample type");
+      check_string(type.unit, "a sample unit");
+      const std::string name = p_.text(type.type);
+      if (name.empty()) complain("a sample type has no name");
+      if (name.find('-') != std::string::npos) complain("a sample type has '-' in its name");
+      default_found = default_found || type.type == p_.default_sample_type;
+    }
+    if (!default_found) complain("default_sample_type is no sample type");
+    if (p_.time_nanos <= 0) complain("time_nanos is not set");
+    if (p_.duration_nanos < 0) complain("duration_nanos is negative");
+  }
+
+  template <typename Part>
+  void check_ids(const char* what, const std::vector<Part>& parts) {
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      if (parts[i].id != i + 1) {
+        complain(std::string(what) + " id is not sequential");
+        return;
+      }
+    }
+  }
+
+  void check_mappings() {
+    for (const PprofMapping& mapping : p_.mappings) {
+      check_string(mapping.filename, "a mapping's file name");
+      check_string(mapping.build_id, "a build-id");
+      if (mapping.memory_start >= mapping.memory_limit) complain("a mapping has no extent");
+      if (p_.text(mapping.filename).empty()) complain("a mapping has no file name");
+      if (p_.text(mapping.build_id).find_first_not_of("0123456789abcdef") != std::string::npos) {
+        complain("a build-id is not lower-case hex");
+      }
+    }
+  }
+
+  void check_locations() {
+    std::set<std::uint64_t> addresses;
+    for (const PprofLocation& location : p_.locations) {
+      if (location.address == 0) complain("a location's address is zero");
+      if (!addresses.insert(location.address).second) complain("two locations share an address");
+      if (location.mapping_id > p_.mappings.size()) {
+        complain("a location's mapping does not exist");
+      } else if (location.mapping_id != 0) {
+        const PprofMapping& mapping = p_.mappings[location.mapping_id - 1];
+        if (location.address < mapping.memory_start || location.address >= mapping.memory_limit) {
+          complain("a location is outside its mapping");
+        }
+      }
+      for (const PprofLine& line : location.lines) {
+        if (line.function_id == 0 || line.function_id > p_.functions.size()) {
+          complain("a line's function does not exist");
+        }
+      }
+    }
+  }
+
+  void check_functions() {
+    for (const PprofFunction& function : p_.functions) {
+      check_string(function.name, "a function's name");
+      check_string(function.system_name, "a system name");
+      check_string(function.filename, "a function's file name");
+      if (p_.text(function.name).empty()) complain("a function has no name");
+    }
+  }
+
+  void check_samples() {
+    for (const PprofSample& sample : p_.samples) {
+      if (sample.values.size() != p_.sample_types.size()) {
+        complain("a sample has not one value for each sample_type");
+      }
+      if (sample.location_ids.empty()) complain("a sample has no location");
+      for (const std::uint64_t id : sample.location_ids) {
+        if (id == 0 || id > p_.locations.size()) complain("a sample's location does not exist");
+      }
+      for (const PprofLabel& label : sample.labels) check_label(label);
+    }
+  }
+
+  void check_label(const PprofLabel& label) {
+    check_string(label.key, "a label's key");
+    check_string(label.str, "a label's value");
+    check_string(label.num_unit, "a label's unit");
+    if (label.key == 0) complain("a label has no key");
+    if (p_.text(label.key).starts_with("pprof::")) complain("a label has a reserved key");
+    if (label.str != 0 && label.num != 0) complain("a label is both text and number");
+  }
+
+  void check_flags() {
+    for (const PprofLocation& location : p_.locations) {
+      if (location.mapping_id == 0 || location.mapping_id > p_.mappings.size()) continue;
+      const PprofMapping& mapping = p_.mappings[location.mapping_id - 1];
+      if (mapping.has_functions && location.lines.empty()) {
+        complain("has_functions, but a location has none");
+      }
+      for (const PprofLine& line : location.lines) {
+        if (line.function_id == 0 || line.function_id > p_.functions.size()) continue;
+        const PprofFunction& function = p_.functions[line.function_id - 1];
+        if (mapping.has_filenames && function.filename == 0) {
+          complain("has_filenames, but a function has no file");
+        }
+        if (mapping.has_line_numbers && line.line == 0) {
+          complain("has_line_numbers, but a line has none");
+        }
+      }
+    }
+  }
+
+  const PprofProfile& p_;
+  std::vector<std::string> complaints_;
+};
+
+}  // namespace
+
+std::string PprofProfile::text(std::int64_t number) const {
+  if (number < 0 || static_cast<std::size_t>(number) >= strings.size()) return "?";
+  return strings[static_cast<std::size_t>(number)];
+}
+
+Result<std::string> gunzip(std::string_view bytes) {
+  z_stream stream{};
+  constexpr int kGzipOnly = 16;
+  if (::inflateInit2(&stream, MAX_WBITS + kGzipOnly) != Z_OK) {
+    return Error(ErrorCode::kResourceExhausted, "inflateInit2");
+  }
+  std::string in(bytes);
+  std::string out;
+  std::vector<char> buffer(64 * 1024);
+  stream.next_in = reinterpret_cast<Bytef*>(in.data());
+  stream.avail_in = static_cast<uInt>(in.size());
+  int status = Z_OK;
+  while (status == Z_OK) {
+    stream.next_out = reinterpret_cast<Bytef*>(buffer.data());
+    stream.avail_out = static_cast<uInt>(buffer.size());
+    status = ::inflate(&stream, Z_NO_FLUSH);
+    out.append(buffer.data(), buffer.size() - stream.avail_out);
+  }
+  const bool whole = status == Z_STREAM_END && stream.avail_in == 0;
+  ::inflateEnd(&stream);
+  if (!whole) return Error(ErrorCode::kInvalidArgument, "not one whole gzip stream");
+  return out;
+}
+
+Result<PprofProfile> decode_pprof(std::string_view raw) {
+  try {
+    return read_profile(pbf_reader(raw.data(), raw.size()));
+  } catch (const protozero::exception& e) {
+    return Error(ErrorCode::kInvalidArgument, std::string("not a protobuf message: ") + e.what());
+  }
+}
+
+Result<PprofProfile> read_pprof(std::string_view gzipped) {
+  Result<std::string> raw = gunzip(gzipped);
+  if (!raw) return std::move(raw).error();
+  return decode_pprof(*raw);
+}
+
+std::vector<std::string> check_pprof(const PprofProfile& profile) { return Checker(profile).run(); }
+
+std::int64_t pprof_total(const PprofProfile& profile, std::string_view type,
+                         std::string_view function) {
+  std::size_t column = 0;
+  while (column < profile.sample_types.size() &&
+         profile.text(profile.sample_types[column].type) != type) {
+    ++column;
+  }
+  const auto has_function = [&](const PprofSample& sample) {
+    for (const std::uint64_t id : sample.location_ids) {
+      for (const PprofLine& line : profile.locations.at(id - 1).lines) {
+        if (profile.text(profile.functions.at(line.function_id - 1).name) == function) return true;
+      }
+    }
+    return false;
+  };
+  std::int64_t total = 0;
+  for (const PprofSample& sample : profile.samples) {
+    if (has_function(sample)) total += sample.values.at(column);
+  }
+  return total;
+}
+
+}  // namespace vigil::test
