@@ -1,0 +1,212 @@
+#include "leakwatch/task_registry.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "base/thread_id.h"
+
+namespace vigil::leakwatch {
+namespace {
+
+constinit thread_local TaskId current_task = TaskId::kNone;
+
+// Spreads threads over the free lists. Consecutive threads get consecutive lists.
+std::uint32_t thread_number() {
+  static constinit std::atomic<std::uint32_t> next{0};
+  constinit thread_local static std::uint32_t mine = 0;
+  if (mine == 0) mine = next.fetch_add(1, std::memory_order_relaxed) + 1;
+  return mine;
+}
+
+constexpr std::uint64_t kPhaseMask = 3;  // the low two bits of a slot's sequence
+constexpr std::uint64_t kFree = 0;
+constexpr std::uint64_t kWriting = 1;
+constexpr std::uint64_t kLive = 2;
+constexpr std::uint64_t kNextGeneration = 4;
+
+std::uint64_t phase_of(std::uint64_t sequence) { return sequence & kPhaseMask; }
+std::uint64_t generation_of(std::uint64_t sequence) { return sequence / kNextGeneration; }
+
+}  // namespace
+
+struct alignas(64) TaskRegistry::Slot {
+  std::atomic<std::uint64_t> sequence{kFree};
+  std::atomic<std::int64_t> started_ns{0};
+  std::atomic<const std::string*> label{nullptr};
+  std::atomic<TaskId> parent{TaskId::kNone};
+  std::atomic<pid_t> thread{0};
+  std::atomic<std::uint32_t> next_free{kNoSlot};
+};
+
+// A stack of free slots (Treiber's). `head` packs a tag and the top slot's index; the tag moves
+// with every pop, so a head that came back to the same slot meanwhile does not compare equal. Slots
+// that were never used are not linked at all: `fresh` counts how many of this list's own range have
+// been handed out, which also bounds what a reader must look at.
+struct alignas(64) TaskRegistry::FreeList {
+  static constexpr std::uint64_t pack(std::uint64_t tag, std::uint32_t slot) {
+    return tag << 32 | slot;
+  }
+  std::atomic<std::uint64_t> head{pack(0, kNoSlot)};
+  std::atomic<std::uint32_t> fresh{0};
+};
+
+TaskRegistry::TaskRegistry(Clock& clock, TaskRegistryOptions options)
+    : clock_(clock),
+      slots_per_list_(static_cast<std::uint32_t>((options.tasks_max + kLists - 1) / kLists)),
+      // Not make_unique: value-initialization would touch, and so make resident, the whole table.
+      slots_(new Slot[std::size_t{slots_per_list_} * kLists]),
+      lists_(std::make_unique<FreeList[]>(kLists)) {
+  assert(options.tasks_max >= 1 && options.tasks_max <= 1u << 20);
+}
+
+TaskRegistry::~TaskRegistry() = default;
+
+TaskLabel TaskRegistry::intern(std::string_view text) {
+  std::lock_guard lock(labels_mutex_);
+  return TaskLabel(&*labels_.emplace(text).first);
+}
+
+// Numbers that people read aloud: the first slot of each list in turn, then the second of each, so the ids of a server with a
+// handful of tasks at a time are small in its first generations.
+TaskId TaskRegistry::id_of(std::uint32_t slot, std::uint64_t generation) const {
+  const std::uint64_t slots = std::uint64_t{slots_per_list_} * kLists;
+  const std::uint32_t list = slot / slots_per_list_;
+  const std::uint32_t place = slot % slots_per_list_;
+  return TaskId{generation * slots + std::uint64_t{place} * kLists + list + 1};
+}
+
+std::uint32_t TaskRegistry::slot_of(TaskId id) const {
+  const std::uint64_t slots = std::uint64_t{slots_per_list_} * kLists;
+  const auto number = static_cast<std::uint32_t>((static_cast<std::uint64_t>(id) - 1) % slots);
+  return number % kLists * slots_per_list_ + number / kLists;
+}
+
+std::uint32_t TaskRegistry::pop_free_from(FreeList& list) {
+  std::uint64_t head = list.head.load(std::memory_order_acquire);
+  while (static_cast<std::uint32_t>(head) != kNoSlot) {
+    const auto slot = static_cast<std::uint32_t>(head);
+    const std::uint32_t next = slots_[slot].next_free.load(std::memory_order_relaxed);
+    const std::uint64_t after = FreeList::pack((head >> 32) + 1, next);
+    if (list.head.compare_exchange_weak(head, after, std::memory_order_acquire)) return slot;
+  }
+  std::uint32_t fresh = list.fresh.load(std::memory_order_relaxed);
+  while (fresh < slots_per_list_) {
+    if (list.fresh.compare_exchange_weak(fresh, fresh + 1, std::memory_order_relaxed)) {
+      return static_cast<std::uint32_t>(&list - lists_.get()) * slots_per_list_ + fresh;
+    }
+  }
+  return kNoSlot;
+}
+
+std::uint32_t TaskRegistry::pop_free(std::uint32_t preferred_list) {
+  for (std::uint32_t i = 0; i < kLists; ++i) {
+    const std::uint32_t slot = pop_free_from(lists_[(preferred_list + i) % kLists]);
+    if (slot != kNoSlot) return slot;
+  }
+  return kNoSlot;
+}
+
+void TaskRegistry::push_free(std::uint32_t slot) {
+  FreeList& list = lists_[slot / slots_per_list_];
+  std::uint64_t head = list.head.load(std::memory_order_relaxed);
+  std::uint64_t after = 0;
+  do {
+    slots_[slot].next_free.store(static_cast<std::uint32_t>(head), std::memory_order_relaxed);
+    after = FreeList::pack((head >> 32) + 1, slot);
+  } while (!list.head.compare_exchange_weak(head, after, std::memory_order_release,
+                                            std::memory_order_relaxed));
+}
+
+TaskRegistry::Claim TaskRegistry::begin(TaskLabel label, TaskId parent, MonotonicTime now) {
+  const std::uint32_t index = pop_free(thread_number());
+  if (index == kNoSlot) {
+    untracked_.fetch_add(1, std::memory_order_relaxed);
+    return {};
+  }
+  Slot& slot = slots_[index];
+  const std::uint64_t sequence = slot.sequence.load(std::memory_order_relaxed);
+  slot.sequence.store(sequence + kWriting, std::memory_order_relaxed);
+  slot.started_ns.store(now.time_since_epoch().count(), std::memory_order_release);
+  slot.label.store(label.text_, std::memory_order_release);
+  slot.parent.store(parent, std::memory_order_release);
+  slot.thread.store(current_thread_id(), std::memory_order_release);
+  slot.sequence.store(sequence + kLive, std::memory_order_release);
+  return {index, id_of(index, generation_of(sequence))};
+}
+
+void TaskRegistry::end(Claim claim) {
+  if (claim.slot == kNoSlot) return;
+  Slot& slot = slots_[claim.slot];
+  const std::uint64_t sequence = slot.sequence.load(std::memory_order_relaxed);
+  assert(phase_of(sequence) == kLive);
+  slot.sequence.store(sequence - kLive + kNextGeneration, std::memory_order_release);
+  push_free(claim.slot);
+}
+
+std::optional<TaskInfo> TaskRegistry::read(std::uint32_t index) const {
+  const Slot& slot = slots_[index];
+  const std::uint64_t before = slot.sequence.load(std::memory_order_acquire);
+  if (phase_of(before) != kLive) return std::nullopt;
+  TaskInfo info;
+  info.id = id_of(index, generation_of(before));
+  info.started = MonotonicTime(Duration(slot.started_ns.load(std::memory_order_acquire)));
+  const std::string* label = slot.label.load(std::memory_order_acquire);
+  info.parent = slot.parent.load(std::memory_order_acquire);
+  info.thread = slot.thread.load(std::memory_order_acquire);
+  // Moved meanwhile: that task has ended, and one that began just now is nobody's concern yet.
+  if (slot.sequence.load(std::memory_order_acquire) != before) return std::nullopt;
+  if (label != nullptr) info.label = *label;
+  return info;
+}
+
+std::vector<TaskInfo> TaskRegistry::snapshot() const {
+  std::vector<TaskInfo> tasks;
+  for (std::uint32_t list = 0; list < kLists; ++list) {
+    const std::uint32_t used = lists_[list].fresh.load(std::memory_order_relaxed);
+    for (std::uint32_t i = 0; i < used; ++i) {
+      if (auto info = read(list * slots_per_list_ + i)) tasks.push_back(*info);
+    }
+  }
+  std::sort(tasks.begin(), tasks.end(), [](const TaskInfo& a, const TaskInfo& b) {
+    return a.started != b.started ? a.started < b.started : a.id < b.id;
+  });
+  return tasks;
+}
+
+std::optional<TaskInfo> TaskRegistry::find(TaskId id) const {
+  if (id == TaskId::kNone) return std::nullopt;
+  auto info = read(slot_of(id));
+  if (!info || info->id != id) return std::nullopt;
+  return info;
+}
+
+TaskRegistry::Counters TaskRegistry::counters() const {
+  // A slot's sequence counts its own activations, so begin and end need no counter of their own.
+  Counters counters;
+  for (std::uint32_t list = 0; list < kLists; ++list) {
+    const std::uint32_t used = lists_[list].fresh.load(std::memory_order_relaxed);
+    for (std::uint32_t i = 0; i < used; ++i) {
+      const std::uint64_t sequence =
+          slots_[list * slots_per_list_ + i].sequence.load(std::memory_order_acquire);
+      const std::uint64_t live = phase_of(sequence) == kLive ? 1 : 0;
+      counters.started += generation_of(sequence) + live;
+      counters.live += live;
+    }
+  }
+  counters.untracked = untracked_.load(std::memory_order_relaxed);
+  return counters;
+}
+
+Task::Task(TaskRegistry& registry, TaskLabel label, MonotonicTime now)
+    : registry_(registry), outer_(current_task), claim_(registry.begin(label, outer_, now)) {
+  if (claim_.id != TaskId::kNone) current_task = claim_.id;
+}
+
+Task::~Task() {
+  current_task = outer_;
+  registry_.end(claim_);
+}
+
+TaskId Task::current() { return current_task; }
+
+}  // namespace vigil::leakwatch

@@ -1,0 +1,167 @@
+// Tasks: what a server is doing right now, one entry a handler activation.
+//
+//   TaskRegistry registry({}, clock);
+//   const TaskLabel label = registry.intern("GET /orders/{id}");   // once, when the route is
+//   registered
+//   ...
+//   Task task(registry, label);          // at the start of the work, on its thread
+//   ...                                  // the scope's end is the task's end
+//
+// The watchdog, the task dump, the profiler's labels, shutdown reports and the leak check all read
+// this one table.
+//
+// Model. A fixed table of slots, each on a cache line of its own. A slot's `sequence` says what it
+// holds:
+//
+//      4g      free                     ── begin: claimed from a free list, then ──▶ 4g+1
+//      4g+1    being written            ── fields stored, then ──▶ 4g+2
+//      4g+2    live, generation g       ── end: one store ──▶ 4g+4 (free again, back to the free
+//      list)
+//
+// A reader takes the sequence, the fields, and the sequence again, and believes the fields only if
+// it was live and did not move. Every field is an atomic: stored with release, so that a reader who
+// sees a field of a later generation also sees that generation's sequence; loaded with acquire. (A
+// sequence lock over plain data is U7; fences are not modelled by g++'s ThreadSanitizer.) Free
+// slots are linked in several lists, one a cache line; a thread prefers the list that its number
+// gives, so threads do not meet on it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "base/clock.h"
+
+namespace vigil::leakwatch {
+
+// Names one activation for the life of the registry; 0 is "none". Printed as a decimal number.
+enum class TaskId : std::uint64_t { kNone = 0 };
+
+// What a task is called: usually its route. Made by TaskRegistry::intern(); cheap to copy; lives as
+// long as the registry.
+class TaskLabel {
+ public:
+  TaskLabel() = default;
+  std::string_view text() const { return text_ == nullptr ? std::string_view() : *text_; }
+
+ private:
+  friend class TaskRegistry;
+  explicit TaskLabel(const std::string* text) : text_(text) {}
+  const std::string* text_ = nullptr;
+};
+
+// A live task as a reader saw it.
+struct TaskInfo {
+  TaskId id = TaskId::kNone;
+  TaskId parent = TaskId::kNone;  // the task that was running on the thread when this one began
+  std::string_view label;         // lives as long as the registry
+  pid_t thread = 0;               // the kernel's id of the thread that runs it
+  MonotonicTime started{};
+
+  Duration age(MonotonicTime now) const { return now - started; }
+};
+
+struct TaskRegistryOptions {
+  // Tasks alive at once, 1 to 2^20, rounded up to a multiple of the number of free lists (16). What
+  // does not fit runs untracked and is counted in `untracked`. 64 bytes each, touched only when
+  // used.
+  std::size_t tasks_max = 16'384;
+};
+
+// Thread-safe. begin and end take no lock, allocate nothing and cost about 25 ns together; reading
+// never delays a writer.
+class TaskRegistry {
+ public:
+  explicit TaskRegistry(Clock& clock, TaskRegistryOptions options = {});
+  ~TaskRegistry();
+  TaskRegistry(const TaskRegistry&) = delete;
+  TaskRegistry& operator=(const TaskRegistry&) = delete;
+
+  // The label for `text`; the same text gives the same label. Takes a lock and may allocate: for
+  // start-up, or for a bounded set of names. Never for text that a client chooses.
+  TaskLabel intern(std::string_view text);
+
+  // All live tasks, oldest first. A task that begins or ends meanwhile may or may not be in it;
+  // none is torn. Cost: about 1 us for each hundred slots that were ever in use.
+  std::vector<TaskInfo> snapshot() const;
+
+  // The task if it is still alive.
+  std::optional<TaskInfo> find(TaskId id) const;
+  bool is_live(TaskId id) const { return find(id).has_value(); }
+
+  struct Counters {
+    std::uint64_t started = 0;    // tasks begun, tracked ones only
+    std::uint64_t live = 0;       // of these, not ended yet
+    std::uint64_t untracked = 0;  // begun while the table was full
+  };
+  Counters counters() const;
+
+  Clock& clock() const { return clock_; }
+
+ private:
+  friend class Task;
+
+  static constexpr std::uint32_t kLists = 16;
+  static constexpr std::uint32_t kNoSlot = 0xFFFF'FFFF;
+
+  struct Slot;
+  struct FreeList;
+
+  // What begin() gives and end() takes back.
+  struct Claim {
+    std::uint32_t slot = kNoSlot;
+    TaskId id = TaskId::kNone;
+  };
+
+  Claim begin(TaskLabel label, TaskId parent, MonotonicTime now);
+  void end(Claim claim);
+
+  std::uint32_t pop_free(std::uint32_t preferred_list);
+  std::uint32_t pop_free_from(FreeList& list);
+  void push_free(std::uint32_t slot);
+  std::optional<TaskInfo> read(std::uint32_t slot) const;
+  TaskId id_of(std::uint32_t slot, std::uint64_t generation) const;
+  std::uint32_t slot_of(TaskId id) const;
+
+  Clock& clock_;
+  const std::uint32_t slots_per_list_;
+  std::unique_ptr<Slot[]> slots_;
+  std::unique_ptr<FreeList[]> lists_;
+  std::atomic<std::uint64_t> untracked_{0};
+
+  std::mutex labels_mutex_;
+  std::unordered_set<std::string> labels_;  // guarded by labels_mutex_; nodes never move
+};
+
+// One unit of work on the calling thread, from construction to destruction. Ends on the thread that
+// began it; tasks of one thread nest. Must not outlive the registry.
+class Task {
+ public:
+  Task(TaskRegistry& registry, TaskLabel label) : Task(registry, label, registry.clock().now()) {}
+  // For a caller that has just read the clock.
+  Task(TaskRegistry& registry, TaskLabel label, MonotonicTime now);
+  ~Task();
+  Task(const Task&) = delete;
+  Task& operator=(const Task&) = delete;
+
+  // kNone when the registry was full.
+  TaskId id() const { return claim_.id; }
+
+  // The innermost task of the calling thread, kNone outside any.
+  static TaskId current();
+
+ private:
+  TaskRegistry& registry_;
+  TaskId outer_;
+  TaskRegistry::Claim claim_;
+};
+
+}  // namespace vigil::leakwatch

@@ -1,0 +1,191 @@
+#include "leakwatch/watchdog.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "base/signal_mask.h"
+#include "base/text.h"
+
+namespace vigil::leakwatch {
+namespace {
+
+std::int64_t milliseconds(Duration duration) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+}
+
+}  // namespace
+
+std::string_view episode_state_name(EpisodeState state) {
+  return state == EpisodeState::kStuck ? "stuck" : "recovered";
+}
+
+Result<std::unique_ptr<Watchdog>> Watchdog::create(WatchdogOptions options, TaskRegistry& registry,
+                                                   StackSource& stacks, LogSink& sink,
+                                                   Clock& clock) {
+  if (options.threshold != Duration::zero() && options.threshold < WatchdogOptions::kThresholdMin) {
+    return Error(ErrorCode::kInvalidArgument, "the watchdog's threshold is " +
+                                                  format_duration(options.threshold) +
+                                                  ", below the least that its passes can hold, " +
+                                                  format_duration(WatchdogOptions::kThresholdMin));
+  }
+  if (options.reports_max == 0) {
+    return Error(ErrorCode::kInvalidArgument, "the watchdog needs room for at least one report");
+  }
+  return std::unique_ptr<Watchdog>(new Watchdog(options, registry, stacks, sink, clock));
+}
+
+Watchdog::Watchdog(WatchdogOptions options, TaskRegistry& registry, StackSource& stacks,
+                   LogSink& sink, Clock& clock)
+    : options_(options),
+      registry_(registry),
+      stacks_(stacks),
+      log_(sink, "leakwatch"),
+      clock_(clock) {}
+
+Watchdog::~Watchdog() { stop(); }
+
+Duration Watchdog::interval() const {
+  return std::clamp<Duration>(options_.threshold / 8, std::chrono::milliseconds(5),
+                              std::chrono::seconds(1));
+}
+
+void Watchdog::start() {
+  std::lock_guard lock(thread_mutex_);
+  if (options_.threshold == Duration::zero() || thread_.joinable()) return;
+  {
+    std::lock_guard state_lock(mutex_);
+    stopping_ = false;
+  }
+  const SignalMaskGuard guard = SignalMaskGuard::program_signals();
+  thread_ = std::thread([this] { run(); });
+  pthread_setname_np(thread_.native_handle(), "vigil-watchdog");
+}
+
+void Watchdog::stop() {
+  std::lock_guard lock(thread_mutex_);
+  if (!thread_.joinable()) return;
+  {
+    std::lock_guard state_lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+}
+
+void Watchdog::run() {
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    lock.unlock();
+    step(clock_.now());
+    lock.lock();
+    const MonotonicTime next = clock_.now() + interval();
+    while (!stopping_ && clock_.now() < next) clock_.wait_until(lock, wake_, next);
+  }
+}
+
+void Watchdog::step(MonotonicTime now) {
+  std::lock_guard step_lock(step_mutex_);
+  const std::vector<TaskInfo> live = registry_.snapshot();
+  close_ended(live, now);
+  const std::vector<TaskInfo> stuck = newly_stuck(live, now);
+  if (!stuck.empty()) {
+    std::vector<pid_t> threads;
+    for (const TaskInfo& task : stuck) threads.push_back(task.thread);
+    // Our own lock is not held: a capture takes as long as its deadline, and reports() must answer
+    // meanwhile.
+    std::vector<LiveStack> stacks =
+        stacks_.capture(threads, clock_.now() + options_.capture_budget);
+    for (std::size_t i = 0; i < stuck.size(); ++i) flag(stuck[i], std::move(stacks[i]), now);
+  }
+  std::lock_guard lock(mutex_);
+  ++counters_.passes;
+}
+
+void Watchdog::close_ended(const std::vector<TaskInfo>& live, MonotonicTime now) {
+  std::vector<StuckReport> recovered;
+  {
+    std::lock_guard lock(mutex_);
+    if (stuck_.empty()) return;
+    std::unordered_set<TaskId> alive;
+    for (const TaskInfo& task : live) alive.insert(task.id);
+    for (StuckReport& report : reports_) {
+      if (report.state != EpisodeState::kStuck || alive.contains(report.task.id)) continue;
+      report.state = EpisodeState::kRecovered;
+      report.total_age = report.task.age(now);
+      recovered.push_back(report);
+    }
+    counters_.recovered +=
+        std::erase_if(stuck_, [&](const auto& entry) { return !alive.contains(entry.first); });
+  }
+  for (const StuckReport& report : recovered) {
+    log_.info("handler recovered", {{"report", report.number},
+                                    {"task", static_cast<std::uint64_t>(report.task.id)},
+                                    {"label", report.task.label},
+                                    {"age_ms", milliseconds(report.total_age)}});
+  }
+}
+
+std::vector<TaskInfo> Watchdog::newly_stuck(const std::vector<TaskInfo>& live,
+                                            MonotonicTime now) const {
+  std::vector<TaskInfo> stuck;
+  std::lock_guard lock(mutex_);
+  for (const TaskInfo& task : live) {
+    if (task.age(now) < options_.threshold) break;  // oldest first: the rest is younger
+    if (!stuck_.contains(task.id)) stuck.push_back(task);
+  }
+  return stuck;
+}
+
+void Watchdog::flag(const TaskInfo& task, LiveStack stack, MonotonicTime now) {
+  // It may have ended while its stack was taken, and then the stack shows something else.
+  if (!registry_.is_live(task.id)) return;
+  StuckReport report;
+  report.task = task;
+  report.flagged_at = clock_.wall_now();
+  report.age_when_flagged = task.age(now);
+  report.stack = std::move(stack);
+  {
+    std::lock_guard lock(mutex_);
+    report.number = ++counters_.flagged;
+    make_room_locked();
+    stuck_.emplace(task.id, report.number);
+    reports_.push_back(report);
+  }
+  log_.warn("handler stuck", {{"report", report.number},
+                              {"task", static_cast<std::uint64_t>(task.id)},
+                              {"label", task.label},
+                              {"age_ms", milliseconds(report.age_when_flagged)},
+                              {"threshold_ms", milliseconds(options_.threshold)},
+                              {"thread", task.thread},
+                              {"thread_name", report.stack.thread_name},
+                              {"state", report.stack.state},
+                              {"stack", format_stack(report.stack)}});
+}
+
+// Drops the oldest recovered report, or the oldest of all. A stuck task without its report stays in
+// stuck_, so it is not flagged a second time.
+void Watchdog::make_room_locked() {
+  if (reports_.size() < options_.reports_max) return;
+  auto victim = std::find_if(reports_.begin(), reports_.end(), [](const StuckReport& report) {
+    return report.state == EpisodeState::kRecovered;
+  });
+  if (victim == reports_.end()) victim = reports_.begin();
+  reports_.erase(victim);
+  ++counters_.reports_dropped;
+}
+
+std::vector<StuckReport> Watchdog::reports() const {
+  std::lock_guard lock(mutex_);
+  return {reports_.rbegin(), reports_.rend()};
+}
+
+Watchdog::Counters Watchdog::counters() const {
+  std::lock_guard lock(mutex_);
+  Counters counters = counters_;
+  counters.stuck_now = stuck_.size();
+  return counters;
+}
+
+}  // namespace vigil::leakwatch

@@ -1,0 +1,138 @@
+// The watchdog: names the tasks that run past a threshold, while they are still stuck.
+//
+//   Watchdog watchdog({.threshold = 5s}, registry, stacks, sink, clock);
+//   watchdog.start();                                  // a thread that calls step() every interval
+//   for (const StuckReport& report : watchdog.reports()) …
+//
+// An episode is one task's time past the threshold. It is flagged once: a log record and a report
+// with the live stack, then nothing more until the task ends, when the report is marked and a
+// second record says so.
+//
+//        age < threshold            age >= threshold              task ended
+//   ────── (not known) ──────▶ kStuck, logged as "handler stuck" ──────▶ kRecovered, logged as
+//   "handler recovered"
+//
+// A task is flagged between its threshold and threshold + interval(); a task that ends while its
+// stack is taken is not flagged at all. What is not promised: a task that passed the threshold and
+// ended between two passes is not seen.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/result.h"
+#include "leakwatch/stack_source.h"
+#include "leakwatch/task_registry.h"
+
+namespace vigil::leakwatch {
+
+struct WatchdogOptions {
+  // How old a task may get. At least kThresholdMin. Zero switches the watchdog off: no thread, no
+  // pass.
+  Duration threshold = std::chrono::seconds(5);
+
+  // Reports that are kept, recovered ones first to go. At least 1. What is dropped is counted in
+  // `reports_dropped`.
+  std::size_t reports_max = 1000;
+
+  // Time that one pass may spend on capturing stacks. Tasks that it did not reach are captured by
+  // the next pass.
+  Duration capture_budget = std::chrono::milliseconds(500);
+
+  static constexpr Duration kThresholdMin = std::chrono::milliseconds(10);
+};
+
+enum class EpisodeState : std::uint8_t {
+  kStuck,      // -> kRecovered when the task has ended
+  kRecovered,  // final
+};
+
+std::string_view episode_state_name(EpisodeState state);
+
+struct StuckReport {
+  std::uint64_t number = 0;  // 1, 2, 3 … in the order of flagging
+  TaskInfo task;
+  EpisodeState state = EpisodeState::kStuck;
+  WallTime flagged_at{};
+  Duration age_when_flagged{};
+  Duration
+      total_age{};  // kRecovered: how long the task lived, up to one interval too long; else zero
+  LiveStack stack;  // when flagged
+};
+
+// Thread-safe. `registry`, `stacks`, `sink` and `clock` must outlive it.
+class Watchdog {
+ public:
+  // invalid_argument: a threshold below the minimum, or no room for reports.
+  static Result<std::unique_ptr<Watchdog>> create(WatchdogOptions options, TaskRegistry& registry,
+                                                  StackSource& stacks, LogSink& sink, Clock& clock);
+  ~Watchdog();
+  Watchdog(const Watchdog&) = delete;
+  Watchdog& operator=(const Watchdog&) = delete;
+
+  // Starts the thread. Nothing happens if it runs already or the watchdog is off.
+  void start();
+
+  // Ends the thread and waits for it: at most one pass.
+  void stop();
+
+  // One pass at time `now`: recognizes what has ended, flags what is past the threshold. What the
+  // thread calls; tests call it instead of start(). Cost: a registry snapshot, and a capture for
+  // each newly flagged task.
+  void step(MonotonicTime now);
+
+  // Newest first.
+  std::vector<StuckReport> reports() const;
+
+  struct Counters {
+    std::uint64_t flagged = 0;
+    std::uint64_t recovered = 0;
+    std::uint64_t stuck_now = 0;
+    std::uint64_t reports_dropped = 0;
+    std::uint64_t passes = 0;
+  };
+  Counters counters() const;
+
+  Duration threshold() const { return options_.threshold; }
+  // Time between passes: an eighth of the threshold, at least 5 ms and at most 1 s.
+  Duration interval() const;
+
+ private:
+  Watchdog(WatchdogOptions options, TaskRegistry& registry, StackSource& stacks, LogSink& sink,
+           Clock& clock);
+
+  void run();
+  void close_ended(const std::vector<TaskInfo>& live, MonotonicTime now);
+  std::vector<TaskInfo> newly_stuck(const std::vector<TaskInfo>& live, MonotonicTime now) const;
+  void flag(const TaskInfo& task, LiveStack stack, MonotonicTime now);
+  void make_room_locked();
+
+  const WatchdogOptions options_;
+  TaskRegistry& registry_;
+  StackSource& stacks_;
+  Logger log_;
+  Clock& clock_;
+
+  std::mutex step_mutex_;  // one pass at a time; taken before mutex_
+
+  mutable std::mutex mutex_;  // guards what follows
+  std::deque<StuckReport> reports_;
+  std::unordered_map<TaskId, std::uint64_t> stuck_;  // to the report's number
+  Counters counters_;
+  bool stopping_ = false;
+
+  std::condition_variable wake_;  // with mutex_: stopping_ has changed
+  std::thread thread_;            // start() and stop() only, under thread_mutex_
+  std::mutex thread_mutex_;
+};
+
+}  // namespace vigil::leakwatch

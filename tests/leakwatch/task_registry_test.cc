@@ -1,0 +1,140 @@
+#include "leakwatch/task_registry.h"
+
+#include <atomic>
+#include <memory>
+#include <set>
+#include <thread>
+
+#include "base/fake_clock.h"
+#include "base/thread_id.h"
+#include "tests/support/catch.h"
+
+namespace vigil::leakwatch {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST_CASE("a task is in the registry from its construction to its destruction") {
+  FakeClock clock;
+  TaskRegistry registry(clock);
+  const TaskLabel label = registry.intern("GET /orders/{id}");
+  CHECK(registry.snapshot().empty());
+  {
+    Task task(registry, label);
+    clock.advance(3s);
+    const auto tasks = registry.snapshot();
+    REQUIRE(tasks.size() == 1);
+    CHECK(tasks[0].id == task.id());
+    CHECK(tasks[0].label == "GET /orders/{id}");
+    CHECK(tasks[0].thread == current_thread_id());
+    CHECK(tasks[0].age(clock.now()) == 3s);
+    CHECK(registry.is_live(task.id()));
+  }
+  CHECK(registry.snapshot().empty());
+  CHECK(registry.counters().started == 1);
+  CHECK(registry.counters().live == 0);
+}
+
+TEST_CASE("an ended task's id never names a later task, even in the same slot") {
+  FakeClock clock;
+  TaskRegistry registry(clock, {.tasks_max = 1});
+  std::set<TaskId> ids;
+  TaskId previous = TaskId::kNone;
+  for (int i = 0; i < 100; ++i) {
+    Task task(registry, registry.intern("x"));
+    ids.insert(task.id());
+    CHECK_FALSE(registry.is_live(previous));
+    previous = task.id();
+  }
+  CHECK(ids.size() == 100);
+  CHECK(ids.count(TaskId::kNone) == 0);
+}
+
+TEST_CASE("tasks of one thread nest, and each knows the one around it") {
+  FakeClock clock;
+  TaskRegistry registry(clock);
+  CHECK(Task::current() == TaskId::kNone);
+  Task outer(registry, registry.intern("outer"));
+  {
+    Task inner(registry, registry.intern("inner"));
+    CHECK(Task::current() == inner.id());
+    CHECK(registry.find(inner.id())->parent == outer.id());
+  }
+  CHECK(Task::current() == outer.id());
+  CHECK(registry.find(outer.id())->parent == TaskId::kNone);
+}
+
+TEST_CASE("the snapshot lists the oldest first") {
+  FakeClock clock;
+  TaskRegistry registry(clock);
+  Task first(registry, registry.intern("first"));
+  clock.advance(1ns);
+  Task second(registry, registry.intern("second"));
+  const auto tasks = registry.snapshot();
+  REQUIRE(tasks.size() == 2);
+  CHECK(tasks[0].label == "first");
+  CHECK(tasks[1].label == "second");
+}
+
+TEST_CASE("a full table runs further tasks untracked, counts them, and recovers") {
+  FakeClock clock;
+  TaskRegistry registry(clock, {.tasks_max = 16});
+  const TaskLabel label = registry.intern("x");
+  std::vector<std::unique_ptr<Task>> tasks;
+  for (int i = 0; i < 16; ++i) tasks.push_back(std::make_unique<Task>(registry, label));
+  CHECK(registry.counters().untracked == 0);
+  {
+    Task one_too_many(registry, label);
+    CHECK(one_too_many.id() == TaskId::kNone);
+    CHECK(Task::current() == tasks.back()->id());
+    CHECK(registry.counters().untracked == 1);
+    CHECK(registry.counters().live == 16);
+  }
+  tasks.pop_back();
+  Task again(registry, label);
+  CHECK(again.id() != TaskId::kNone);
+}
+
+TEST_CASE("the same text is the same label") {
+  FakeClock clock;
+  TaskRegistry registry(clock);
+  const std::string text = "GET /a";
+  CHECK(registry.intern(text).text().data() == registry.intern("GET /a").text().data());
+  CHECK(TaskLabel().text().empty());
+}
+
+// Writers begin and end tasks as fast as they can while the main thread reads. Every writer uses a
+// label of its own and stamps its tasks with a start time that encodes it, so a torn read shows as
+// a label that does not fit its time.
+TEST_CASE("a reader never sees a torn task") {
+  constexpr int kWriters = 4;
+  FakeClock clock;
+  TaskRegistry registry(clock, {.tasks_max = 16});
+  std::atomic<bool> stop{false};
+  std::vector<std::string> names;
+  for (int w = 0; w < kWriters; ++w) names.push_back("writer " + std::to_string(w));
+  std::vector<std::thread> writers;
+  for (int w = 0; w < kWriters; ++w) {
+    writers.emplace_back([&, w] {
+      const TaskLabel label = registry.intern(names[w]);
+      while (!stop) Task task(registry, label, MonotonicTime(Duration(w + 1)));
+    });
+  }
+  std::size_t seen = 0;
+  std::size_t torn = 0;
+  for (int pass = 0; pass < 200'000 && seen < 20'000; ++pass) {
+    for (const TaskInfo& task : registry.snapshot()) {
+      ++seen;
+      const auto writer = static_cast<std::size_t>(task.started.time_since_epoch().count()) - 1;
+      if (writer >= names.size() || task.label != names[writer]) ++torn;
+    }
+  }
+  stop = true;
+  for (std::thread& writer : writers) writer.join();
+  CHECK(seen > 0);
+  CHECK(torn == 0);
+  CHECK(registry.counters().live == 0);
+}
+
+}  // namespace
+}  // namespace vigil::leakwatch
