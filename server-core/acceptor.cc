@@ -1,0 +1,223 @@
+#include "server-core/acceptor.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include "server-core/engine.h"
+#include "server-core/engine_thread.h"
+#include "server-core/poller.h"
+
+namespace vigil::http {
+namespace {
+
+constexpr Duration kLogInterval = std::chrono::seconds(10);
+
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+};
+
+Result<SocketAddress> to_socket_address(const HostPort& endpoint) {
+  SocketAddress address;
+  auto& v4 = reinterpret_cast<sockaddr_in&>(address.storage);
+  auto& v6 = reinterpret_cast<sockaddr_in6&>(address.storage);
+  if (inet_pton(AF_INET, endpoint.host.c_str(), &v4.sin_addr) == 1) {
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons(endpoint.port);
+    address.size = sizeof(v4);
+  } else if (inet_pton(AF_INET6, endpoint.host.c_str(), &v6.sin6_addr) == 1) {
+    v6.sin6_family = AF_INET6;
+    v6.sin6_port = htons(endpoint.port);
+    address.size = sizeof(v6);
+  } else {
+    return Error(ErrorCode::kInvalidArgument, "not a numeric address: " + endpoint.host);
+  }
+  return address;
+}
+
+PeerAddress to_peer(const sockaddr_storage& storage) {
+  PeerAddress peer;
+  peer.family = storage.ss_family;
+  if (storage.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(storage);
+    peer.port = v4.sin_port;
+    std::memcpy(&peer.address, &v4.sin_addr, sizeof(v4.sin_addr));
+  } else {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(storage);
+    peer.port = v6.sin6_port;
+    peer.address = v6.sin6_addr;
+  }
+  return peer;
+}
+
+Error bind_error(const HostPort& listen, int error) {
+  const std::string where = "listen on " + format_host_port(listen);
+  if (error == EADDRINUSE) {
+    return Error(ErrorCode::kBusy, where + ": the address is in use");
+  }
+  return Error::from_errno(where, error);
+}
+
+}  // namespace
+
+Result<void> Acceptor::open(const HostPort& listen, int backlog) {
+  Result<SocketAddress> address = to_socket_address(listen);
+  if (!address) return std::move(address).error();
+  const int family = address->storage.ss_family;
+  UniqueFd socket(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket) return Error::from_errno("socket", errno);
+  const int on = 1;
+  // Restarting must not wait for the old connections' TIME_WAIT.
+  setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  if (family == AF_INET6) setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+  // Inherited by the accepted sockets: one call instead of one for each.
+  setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  const auto* raw = reinterpret_cast<const sockaddr*>(&address->storage);
+  if (::bind(socket.get(), raw, address->size) != 0) return bind_error(listen, errno);
+  if (::listen(socket.get(), backlog) != 0) return bind_error(listen, errno);
+
+  SocketAddress bound;
+  bound.size = sizeof(bound.storage);
+  if (getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound.storage), &bound.size) != 0) {
+    return Error::from_errno("getsockname", errno);
+  }
+  endpoint_ = to_peer(bound.storage).to_host_port();
+  reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  listener_ = std::move(socket);
+  return {};
+}
+
+void Acceptor::on_readable(EngineThread& thread) {
+  for (int i = 0; i < kBatch && listener_; ++i) {
+    if (accept_one(thread) != Round::kMore) return;
+  }
+}
+
+void Acceptor::drain_and_close(EngineThread& thread) {
+  if (!listener_) return;
+  if (engine_.phase() < Phase::kForced) {
+    // Bounded: a flood of newcomers must not keep the listener open.
+    for (int i = 0; i < engine_.options.backlog + kBatch; ++i) {
+      if (accept_one(thread) != Round::kMore) break;
+    }
+  }
+  if (resume_at_ == kNoDeadline) engine_.pollers[0]->unwatch_listener(listener_.get());
+  resume_at_ = kNoDeadline;
+  listener_.reset();
+}
+
+Acceptor::Round Acceptor::accept_one(EngineThread& thread) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof(storage);
+  UniqueFd socket(::accept4(listener_.get(), reinterpret_cast<sockaddr*>(&storage), &size,
+                            SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!socket) return on_error(errno, thread);
+  backoff_ = Duration(0);
+  thread.counters.add(Counter::kAccepted);
+  admit(std::move(socket), to_peer(storage), thread);
+  return Round::kMore;
+}
+
+Acceptor::Round Acceptor::on_error(int error, EngineThread& thread) {
+  if (error == EAGAIN) return Round::kEmpty;
+  thread.counters.add(Counter::kAcceptErrors);
+  switch (error) {
+    case EMFILE:
+    case ENFILE:
+      turn_away_with_reserve(thread);
+      [[fallthrough]];
+    case ENOBUFS:
+    case ENOMEM:
+      back_off(error, thread);
+      return Round::kBackoff;
+    default:
+      // The newcomer's own troubles (ECONNABORTED, EPROTO, ENETDOWN, …): accept(2) says to treat
+      // them as EAGAIN.
+      log_error(error);
+      return error == EINTR || error == ECONNABORTED ? Round::kMore : Round::kEmpty;
+  }
+}
+
+// Deals the connection to the next poller, or answers 503 if a limit is reached.
+void Acceptor::admit(UniqueFd socket, const PeerAddress& peer, EngineThread& thread) {
+  const ConnectionLimits::Verdict verdict = engine_.limits.enter(peer);
+  const bool admitted = verdict == ConnectionLimits::Verdict::kAdmitted;
+  if (!admitted) {
+    thread.counters.add(verdict == ConnectionLimits::Verdict::kTooMany ? Counter::kLimitConnections
+                                                                       : Counter::kLimitPerIp);
+    if (engine_.turned_away.load(std::memory_order_relaxed) >= kTurnedAwayMax) return;
+    engine_.turned_away.fetch_add(1, std::memory_order_relaxed);
+  }
+  Poller& poller = *engine_.pollers[next_poller_++ % engine_.pollers.size()];
+  std::unique_ptr<Connection> connection;
+  try {
+    connection = std::make_unique<Connection>(std::move(socket), poller);
+  } catch (const std::bad_alloc&) {
+    admitted ? engine_.limits.leave(peer) : void(engine_.turned_away.fetch_sub(1));
+    return;
+  }
+  connection->peer = peer;
+  connection->began = thread.now();
+  connection->counts_toward_limits = admitted;
+  connection->state = ConnectionState::kClosed;  // not counted yet
+  engine_.connection_opened();
+  if (admitted) {
+    thread.set_state(*connection, ConnectionState::kNew);
+    connection->set_deadline(deadline_after(thread.now(), engine_.timeouts.read_header));
+  } else {
+    thread.turn_away(*connection);
+  }
+  poller.give(*connection.release());
+}
+
+// With the reserved descriptor's number free for a moment, the newcomer can be told instead of
+// being left waiting.
+void Acceptor::turn_away_with_reserve(EngineThread& thread) {
+  if (!reserve_) return;
+  reserve_.reset();
+  UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (socket) {
+    constexpr std::string_view kResponse =
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+        "Content-Length: 0\r\n\r\n";
+    [[maybe_unused]] const ssize_t sent =
+        ::send(socket.get(), kResponse.data(), kResponse.size(), MSG_NOSIGNAL);
+    ::shutdown(socket.get(), SHUT_WR);
+    thread.counters.add(Counter::kLimitDescriptors);
+  }
+  socket.reset();
+  reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+}
+
+void Acceptor::back_off(int error, EngineThread& thread) {
+  log_error(error);
+  backoff_ = std::clamp(backoff_ * 2, kBackoffMin, kBackoffMax);
+  if (resume_at_ == kNoDeadline) engine_.pollers[0]->unwatch_listener(listener_.get());
+  resume_at_ = thread.now() + backoff_;
+}
+
+void Acceptor::resume() {
+  resume_at_ = kNoDeadline;
+  if (listener_) engine_.pollers[0]->watch_listener(listener_.get());
+}
+
+void Acceptor::log_error(int error) {
+  ++errors_since_log_;
+  const MonotonicTime now = engine_.clock.now();
+  if (now < next_log_) return;
+  engine_.log.warn("accept failed", {{"errno", error},
+                                     {"errors", errors_since_log_},
+                                     {"backoff_ms", backoff_.count() / 1'000'000}});
+  next_log_ = now + kLogInterval;
+  errors_since_log_ = 0;
+}
+
+}  // namespace vigil::http

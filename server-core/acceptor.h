@@ -1,0 +1,75 @@
+// Acceptor: takes new connections from the listening socket and deals them to the pollers.
+//
+// Runs on whatever thread leads the first poller. When accept(2) fails for want of something
+// (EMFILE, ENFILE, ENOBUFS, ENOMEM), the listener is not watched for 5 ms, doubling up to 1 s while
+// it goes on failing; a reserved descriptor lets it answer the newcomer with 503 instead of leaving
+// it in the backlog (P3.4).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/result.h"
+#include "base/text.h"
+#include "server-core/connection.h"
+
+namespace vigil::http {
+
+class Engine;
+class EngineThread;
+
+class Acceptor {
+ public:
+  static constexpr Duration kBackoffMin = std::chrono::milliseconds(5);
+  static constexpr Duration kBackoffMax = std::chrono::seconds(1);
+  static constexpr int kBatch = 64;  // accepted in a row before connections get their turn again
+
+  // Connections over a limit that may linger at once to read their 503; more are closed without
+  // one.
+  static constexpr int kTurnedAwayMax = 256;
+
+  explicit Acceptor(Engine& engine) : engine_(engine) {}
+
+  // Binds and listens. The errors of Server::create().
+  Result<void> open(const HostPort& listen, int backlog);
+  const HostPort& endpoint() const { return endpoint_; }
+  int fd() const { return listener_.get(); }
+
+  // --- The first poller's leader.
+
+  // There are connections to accept.
+  void on_readable(EngineThread& thread);
+  // Accepts what the backlog has, then closes the listener: a client whose connection was
+  // established is served.
+  void drain_and_close(EngineThread& thread);
+  // While backing off: when to go on, kNoDeadline otherwise.
+  MonotonicTime resume_at() const { return resume_at_; }
+  void resume();
+
+  // Before start() only.
+  void close_unstarted() { listener_.reset(); }
+
+ private:
+  enum class Round : std::uint8_t { kMore, kEmpty, kBackoff };
+
+  Round accept_one(EngineThread& thread);
+  Round on_error(int error, EngineThread& thread);
+  void admit(UniqueFd socket, const PeerAddress& peer, EngineThread& thread);
+  void turn_away_with_reserve(EngineThread& thread);
+  void back_off(int error, EngineThread& thread);
+  void log_error(int error);
+
+  Engine& engine_;
+  UniqueFd listener_;
+  UniqueFd reserve_;
+  HostPort endpoint_;
+  std::size_t next_poller_ = 0;
+  Duration backoff_{0};
+  MonotonicTime resume_at_ = kNoDeadline;
+  MonotonicTime next_log_{};
+  std::uint64_t errors_since_log_ = 0;
+};
+
+}  // namespace vigil::http

@@ -1,0 +1,129 @@
+// Connection: one accepted socket, and everything that is kept for it while no thread works on it.
+//
+// Ownership. One thread owns a connection at a time: the leader of its poller, or the thread that
+// runs its handler. Only the owner touches the plain members. What others have to say goes into
+// `flags`: the leader records events there that arrive while a handler owns the connection, and the
+// handler's thread finds them when it gives the connection back.
+//
+//   leader ── kOwnedByHandler set before the handler may outlive the leader's turn ──▶ handler's
+//   thread handler's thread ── compare-exchange kOwnedByHandler → 0 if nothing is pending ──▶
+//   leader  (idle: no system call)
+//                    ── Poller::give_back(): inbox and wake-up ──▶ leader                      (all
+//                    other states)
+//
+// Destroyed by the leader only, after the batch of events in which it was closed (U9).
+#pragma once
+
+#include <netinet/in.h>
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "server-core/counters.h"
+#include "server-core/head_rules.h"
+#include "server-core/timer_wheel.h"
+
+namespace vigil::http {
+
+class Poller;
+
+// Each state has one deadline, in Connection::deadline.
+enum class ConnectionState : std::uint8_t {
+  kNew,          // accepted, not a byte yet. Deadline: read_header. -> kReadingHead, kReadingBody,
+                 // kHandling; closed silently
+  kReadingHead,  // part of a head is buffered. read_header, from accept or the first byte. ->
+                 // kReadingBody, kHandling; 408
+  kReadingBody,  // part of a small body is buffered. read, from the same moment. -> kHandling; 408
+  kHandling,     // a handler runs. write: then the socket is shut down under it. -> all those below
+  kFlushing,     // the rest of a response waits for the peer. write. -> kIdle, kDiscarding,
+                 // kLingering; cut
+  kDiscarding,   // answered, but the body is not in yet. read. -> kIdle; closed
+  kIdle,  // between requests, no buffer. idle. -> kReadingHead, kReadingBody, kHandling; closed
+          // silently
+  kLingering,  // the last response is out, our side is shut; what comes is thrown away until the
+               // peer closes. 2 s
+  kClosed,     // nothing may touch it; freed after the batch
+};
+static_assert(static_cast<int>(ConnectionState::kLingering) ==
+              static_cast<int>(Counter::kStateLingering));
+
+struct PeerAddress {
+  sa_family_t family = AF_UNSPEC;
+  in_port_t port = 0;  // network byte order
+  in6_addr address{};  // an IPv4 address is in its first four bytes
+
+  HostPort to_host_port() const;
+  friend bool same_host(const PeerAddress& a, const PeerAddress& b);
+};
+
+struct Connection {
+  // Bits of `flags`.
+  static constexpr std::uint32_t kOwnedByHandler = 1;
+  static constexpr std::uint32_t kReadable = 2;
+  static constexpr std::uint32_t kWritable = 4;
+  static constexpr std::uint32_t kPeerGone = 8;
+  static constexpr std::uint32_t kForcedDown = 16;
+
+  explicit Connection(UniqueFd socket, Poller& owner) : fd(std::move(socket)), poller(owner) {}
+
+  MonotonicTime get_deadline() const {
+    return MonotonicTime(Duration(deadline_ns.load(std::memory_order_relaxed)));
+  }
+  void set_deadline(MonotonicTime deadline) {
+    deadline_ns.store(deadline.time_since_epoch().count(), std::memory_order_relaxed);
+  }
+
+  // Gives the buffers' memory back: an idle connection has none.
+  void release_buffers();
+
+  // The stop token of the request being handled. The owner's.
+  std::stop_token stop_token();
+  // Any thread.
+  void request_stop();
+  // The handler has returned: its token stops, and the next request gets a new one.
+  void end_stop_scope();
+
+  UniqueFd fd;
+  Poller& poller;
+  std::atomic<std::uint32_t> flags{0};
+  std::atomic<std::int64_t> deadline_ns{0};  // written by the owner, read by the leader's timer
+
+  // The leader's own.
+  TimerWheel::Node timer;
+  Connection* list_next = nullptr;
+  Connection* list_previous = nullptr;
+  bool registered = false;
+  bool cut = false;  // shut down under its handler, whose write deadline has passed
+
+  // The owner's.
+  ConnectionState state = ConnectionState::kNew;
+  bool counts_toward_limits = true;
+  bool close_after_flush = false;
+  bool peer_gone = false;        // the peer has closed its side: behind what it sent is the end
+  MonotonicTime began{};         // accept, or the first byte of the present request
+  HeadScanner scanner;           // where the scan of `input` stands
+  std::string input;             // an incomplete head, or head and part of a small body
+  std::size_t input_needed = 0;  // in kReadingBody: head and body
+  std::string output;            // what a response's reader has not taken yet
+  std::size_t output_sent = 0;
+  std::uint64_t discard_left = 0;  // bytes of a request's body that nobody reads
+
+  PeerAddress peer;
+
+ private:
+  bool stop_scope_open_ = false;  // the owner's: the handler has asked for its token
+  std::mutex stop_mutex_;
+  std::optional<std::stop_source> stop_source_;  // guarded by stop_mutex_
+  bool stop_requested_ = false;                  // guarded by stop_mutex_
+};
+
+static_assert(sizeof(Connection) <= 512, "10,000 idle connections must stay below 1 KiB each");
+
+}  // namespace vigil::http

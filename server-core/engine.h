@@ -1,0 +1,121 @@
+// Engine: what the threads of one server share.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "leakwatch/task_registry.h"
+#include "server-core/acceptor.h"
+#include "server-core/connection.h"
+#include "server-core/handler.h"
+#include "server-core/monitor.h"
+#include "server-core/server_options.h"
+#include "server-core/server_stats.h"
+#include "server-core/thread_pool.h"
+
+namespace vigil::http {
+
+class Poller;
+
+// The life of a server; only ever goes down this list.
+enum class Phase : std::uint8_t {
+  kCreated,   // listening, not accepting. -> kRunning by start()
+  kRunning,   // -> kDraining by shutdown(), kForced by close()
+  kDraining,  // no new connections, responses say Connection: close. -> kForced at the deadline
+  kForced,    // everything that no handler owns is closed, sockets under handlers are shut down
+  kStopped,   // the destructor's: leaders end
+};
+
+// The options' durations with their fallbacks resolved; kNoDeadline's duration (max) for none.
+struct Timeouts {
+  Duration read_header, read, write, idle;
+  // How often a connection is looked at while a handler owns it: the shortest of all, so that
+  // whatever deadline the handler's thread leaves behind, the timer does not come too late (see
+  // Poller::arm).
+  Duration shortest;
+
+  static Timeouts from(const ServerOptions& options);
+};
+
+// `time` + `duration`, kNoDeadline where that would overflow.
+MonotonicTime deadline_after(MonotonicTime time, Duration duration);
+
+// Counts open connections, in total and by address.
+class ConnectionLimits {
+ public:
+  enum class Verdict : std::uint8_t { kAdmitted, kTooMany, kTooManyOfAddress };
+
+  ConnectionLimits(std::size_t total_max, std::size_t per_address_max)
+      : total_max_(total_max), per_address_max_(per_address_max) {}
+
+  // kAdmitted must be followed by leave() once.
+  Verdict enter(const PeerAddress& peer);
+  void leave(const PeerAddress& peer);
+
+ private:
+  const std::size_t total_max_;
+  const std::size_t per_address_max_;
+  std::atomic<std::size_t> total_{0};
+  std::mutex mutex_;
+  std::unordered_map<std::string, std::size_t> by_address_;  // guarded by mutex_; only with a limit
+};
+
+class Engine {
+ public:
+  Engine(ServerOptions server_options, Handler root_handler, leakwatch::TaskRegistry& task_registry,
+         LogSink& sink, Clock& server_clock);
+  ~Engine();
+
+  Phase phase() const { return phase_.load(std::memory_order_seq_cst); }
+  bool going_down() const { return phase() >= Phase::kDraining; }
+  // Moves on to `next`, never back, and wakes every poller to act on it.
+  void advance_phase(Phase next);
+
+  // A connection has been accepted / destroyed, its limits' account settled.
+  void connection_opened() { open_.fetch_add(1, std::memory_order_relaxed); }
+  void connection_destroyed();
+  // Waits until at most `rest` connections are left; false at the deadline.
+  bool wait_for_connections(std::size_t rest, MonotonicTime deadline);
+  // A poller has cut what it has, for a phase of kForced or beyond; each says so once.
+  void poller_has_cut();
+  // Waits until all pollers have.
+  bool wait_for_cut(MonotonicTime deadline);
+  std::size_t open_connections() const { return open_.load(std::memory_order_relaxed); }
+
+  // A slot for a request in a handler; release it after the handler.
+  bool enter_flight();
+  void leave_flight();
+
+  const ServerOptions options;
+  const Timeouts timeouts;
+  const Handler root;
+  HandlerProfile
+      root_profile;  // of what runs before a route is entered, or of a root that has none
+  leakwatch::TaskRegistry& registry;
+  const Logger log;
+  Clock& clock;
+  ConnectionLimits limits;
+  std::atomic<int> turned_away{0};  // connections over a limit that still linger
+  std::vector<std::unique_ptr<Poller>> pollers;
+  ThreadPool pool;
+  Monitor monitor;
+  Acceptor acceptor;
+
+ private:
+  std::atomic<Phase> phase_{Phase::kCreated};
+  std::atomic<std::size_t> open_{0};
+  std::atomic<std::size_t> in_flight_{0};
+  std::size_t pollers_cut_ = 0;  // guarded by drained_mutex_
+  std::mutex drained_mutex_;
+  std::condition_variable drained_;
+};
+
+}  // namespace vigil::http

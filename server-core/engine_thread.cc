@@ -1,0 +1,201 @@
+#include "server-core/engine_thread.h"
+
+#include <cxxabi.h>
+#include <signal.h>
+
+#include "base/signal_mask.h"
+#include "base/thread_id.h"
+#include "server-core/engine.h"
+#include "server-core/poller.h"
+
+namespace vigil::http {
+namespace {
+
+constinit thread_local EngineThread* current_thread = nullptr;
+
+// What engine threads block: everything but the synchronous faults, and the signals that samplers
+// use.
+sigset_t blocked_signals() {
+  sigset_t signals;
+  sigfillset(&signals);
+  for (int kept : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGPROF}) {
+    sigdelset(&signals, kept);
+  }
+  for (int kept = SIGRTMIN; kept <= SIGRTMAX; ++kept) sigdelset(&signals, kept);
+  return signals;
+}
+
+}  // namespace
+
+EngineThread::EngineThread(Engine& engine, std::string name)
+    : engine_(engine),
+      name_(std::move(name)),
+      // Not value-initialized: what is never received is never touched.
+      scratch_(new char[kScratchBytes]),
+      parser_({engine.options.max_header_bytes, engine.options.max_header_fields}),
+      exchange_(*this) {}
+
+bool EngineThread::start() {
+  // A thread inherits the mask that its creator has at this moment.
+  const SignalMaskGuard mask(blocked_signals());
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  if (engine_.options.stack_bytes != 0) {
+    pthread_attr_setstacksize(&attributes, engine_.options.stack_bytes);
+  }
+  const int error = pthread_create(&pthread_, &attributes, thread_main, this);
+  pthread_attr_destroy(&attributes);
+  joined_ = error != 0;
+  return error == 0;
+}
+
+void EngineThread::join() {
+  if (!joined_) pthread_join(pthread_, nullptr);
+  joined_ = true;
+}
+
+EngineThread* EngineThread::current() { return current_thread; }
+
+void* EngineThread::thread_main(void* self) {
+  auto& thread = *static_cast<EngineThread*>(self);
+  pthread_setname_np(pthread_self(), thread.name_.c_str());
+  thread.run();
+  return nullptr;
+}
+
+void EngineThread::run() {
+  // Also when a handler is cancelled or calls pthread_exit(), which unwinds through here.
+  struct Leaving {
+    EngineThread& thread;
+    ~Leaving() { thread.engine_.pool.thread_ended(thread); }
+  } leaving{*this};
+  current_thread = this;
+  tid_.store(current_thread_id(), std::memory_order_relaxed);
+  while (Poller* poller = engine_.pool.wait_for_work(*this)) {
+    leading_ = poller;
+    poller->lead(*this);
+    leading_ = nullptr;
+  }
+}
+
+MonotonicTime EngineThread::read_clock() {
+  now_ = engine_.clock.now();
+  return now_;
+}
+
+void EngineThread::set_state(Connection& connection, ConnectionState state) {
+  if (connection.state == state) return;
+  if (connection.state != ConnectionState::kClosed) {
+    counters.add(static_cast<Counter>(connection.state), -1);
+  }
+  if (state != ConnectionState::kClosed) counters.add(static_cast<Counter>(state), 1);
+  connection.state = state;
+}
+
+bool EngineThread::hand_over() {
+  if (leading_ == nullptr) return true;
+  EngineThread* follower = engine_.pool.take("work");
+  if (follower == nullptr) {
+    counters.add(Counter::kLimitThreads);
+    return false;
+  }
+  Poller& poller = *leading_;
+  const bool still_ours = turn_ == 0 || poller.end_inline(turn_);
+  turn_ = 0;
+  leading_ = nullptr;
+  if (still_ours) {
+    poller.leave_behind(*current_);
+    engine_.pool.run(*follower, poller);
+  } else {
+    engine_.pool.put_back(*follower);  // the monitor was faster
+  }
+  return true;
+}
+
+bool EngineThread::enter_route(HandlerProfile& profile, leakwatch::TaskId task) {
+  profile_ = &profile;
+  handler_task_.store(task, std::memory_order_relaxed);
+  if (leading_ == nullptr) return true;
+  if (profile.runs_inline()) {
+    leading_->change_inline_profile(profile);
+    return true;
+  }
+  if (!hand_over()) return false;
+  // What the hand-over cost is not the handler's.
+  handler_started_ns_.store(read_clock().time_since_epoch().count(), std::memory_order_relaxed);
+  return true;
+}
+
+// Runs the root handler on this thread: inline if all that is known of it is short, else as an
+// ordinary thread.
+void EngineThread::call_root(Connection& connection) {
+  HandlerProfile& root = engine_.root_profile;
+  profile_ = &root;
+  current_ = &connection;
+  handler_task_.store(leakwatch::TaskId::kNone, std::memory_order_relaxed);
+  if (leading_ != nullptr) {
+    connection.flags.store(Connection::kOwnedByHandler, std::memory_order_relaxed);
+    if (root.runs_inline()) {
+      turn_ = leading_->begin_inline(root, connection);
+      engine_.monitor.notice_inline();
+    } else {
+      if (!hand_over()) {
+        exchange_.response().headers().set("Retry-After", "1");
+        write_error(exchange_.response(), 503, "no thread is free");
+        return;
+      }
+      read_clock();
+    }
+  }
+  handler_started_ns_.store(now_.time_since_epoch().count(), std::memory_order_relaxed);
+  invoke_root(connection);
+  const std::int64_t started = handler_started_ns_.exchange(0, std::memory_order_relaxed);
+  const Duration took = read_clock().time_since_epoch() - Duration(started);
+  if (turn_ != 0) {
+    if (!leading_->end_inline(turn_)) leading_ = nullptr;  // rescued
+    turn_ = 0;
+  }
+  counters.add(leading_ != nullptr ? Counter::kRanInline : Counter::kRanHandedOver);
+  profile_->record(took);
+  // The root's own share has ended when the route was entered, or the monitor has noted it.
+  if (profile_ != &root) root.record(Duration(0));
+}
+
+void EngineThread::invoke_root(Connection& connection) {
+  const auto fail = [&](std::string_view type) {
+    counters.add(Counter::kHandlerExceptions);
+    // The text may carry what the client must not see; the log is ours.
+    engine_.log.error("exception from a handler", {{"exception", type},
+                                                   {"method", exchange_.request().method()},
+                                                   {"path", exchange_.request().path()}});
+    exchange_.abandon_response();
+  };
+  try {
+    engine_.root(exchange_.response(), exchange_.request());
+  } catch (const abi::__forced_unwind&) {
+    // The handler's thread is being cancelled: the connection goes, polling goes on elsewhere, and
+    // so must this.
+    (void)hand_over();
+    set_state(connection, ConnectionState::kClosed);
+    connection.poller.give(connection);
+    handler_started_ns_.store(0, std::memory_order_relaxed);
+    throw;
+  } catch (const std::exception& error) {
+    fail(error.what());
+  } catch (...) {
+    fail("not a std::exception");
+  }
+}
+
+std::optional<RunningHandler> EngineThread::running_handler(MonotonicTime now) const {
+  const std::int64_t started = handler_started_ns_.load(std::memory_order_relaxed);
+  if (started == 0) return std::nullopt;
+  RunningHandler handler;
+  handler.age = now.time_since_epoch() - Duration(started);
+  handler.tid = tid_.load(std::memory_order_relaxed);
+  handler.task = handler_task_.load(std::memory_order_relaxed);
+  if (auto task = engine_.registry.find(handler.task)) handler.label = task->label;
+  return handler;
+}
+
+}  // namespace vigil::http

@@ -1,0 +1,141 @@
+// EngineThread: one thread of the engine with what it needs to serve requests: a buffer to read
+// into, a parser, and the request and response objects, all of them reused. It leads a poller, or
+// runs a handler, or is idle in the pool.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "server-core/connection.h"
+#include "server-core/counters.h"
+#include "server-core/date.h"
+#include "server-core/exchange.h"
+#include "server-core/request_parser.h"
+#include "server-core/server_stats.h"
+
+namespace vigil::http {
+
+class Engine;
+class Poller;
+
+class EngineThread {
+ public:
+  static constexpr std::size_t kScratchBytes = 64 * 1024;
+
+  EngineThread(Engine& engine, std::string name);
+
+  // false if the system has no thread for us.
+  bool start();
+  void join();
+
+  // The calling thread's own, nullptr for threads that are no engine's.
+  static EngineThread* current();
+
+  Engine& engine() const { return engine_; }
+  bool leads(const Poller& poller) const { return leading_ == &poller; }
+  bool leads_any() const { return leading_ != nullptr; }
+
+  // --- What a leader does with a connection that it owns. Each may end the thread's leadership;
+  // the caller then must not touch the poller any more. (serve.cc)
+
+  // Reads what has come and acts on it, for every state but kHandling.
+  void serve_readable(Connection& connection);
+  // Sends more of a response that waits.
+  void serve_writable(Connection& connection);
+  // The connection's deadline has passed.
+  void serve_deadline(Connection& connection);
+
+  // Answers a new connection that is over a limit with 503; it then lingers or is closed.
+  void turn_away(Connection& connection);
+
+  // --- Leadership.
+
+  // Ends this thread's leadership, if it has any, by giving its poller to another thread. false if
+  // there is none: then this thread leads on and must not block.
+  bool hand_over();
+  // The request being handled has reached its route; `task` is its activation. false: no thread for
+  // it.
+  bool enter_route(HandlerProfile& profile, leakwatch::TaskId task);
+  // The clock, read now and remembered.
+  MonotonicTime read_clock();
+  // As of the last read: fresh enough for deadlines.
+  MonotonicTime now() const { return now_; }
+
+  // What this thread's handler is, for shutdown reports. Any thread.
+  std::optional<RunningHandler> running_handler(MonotonicTime now) const;
+
+  void set_state(Connection& connection, ConnectionState state);
+
+  CounterSet counters;
+  DateCache date;
+
+  // The pool's, guarded by its mutex.
+  std::condition_variable wake;
+  Poller* assigned = nullptr;
+  bool fresh = true;
+
+ private:
+  friend class Poller;
+  friend class Exchange;
+
+  enum class Outcome : std::uint8_t {
+    kNext,       // answered; the input behind the request is next
+    kNeedMore,   // all input is used up or kept; read on
+    kElsewhere,  // the connection waits for something else than input, or is gone
+  };
+
+  static void* thread_main(void* self);
+  void run();
+
+  // serve.cc
+  Outcome read_and_serve(Connection& connection);
+  Outcome serve_kept(Connection& connection);
+  Outcome serve_input(Connection& connection, std::string_view input);
+  Outcome serve_head(Connection& connection, std::string_view& input);
+  Outcome serve_request(Connection& connection, std::string_view& input);
+  Outcome after_response(Connection& connection, std::string_view& input,
+                         const Exchange::Ending& ending);
+  Outcome discard_body(Connection& connection);
+  Outcome discard_lingering(Connection& connection);
+  Outcome refuse(Connection& connection, Refusal refusal);
+  void send_refusal(Connection& connection, Refusal refusal);
+  void keep_input(Connection& connection, std::string_view input);
+  void become_idle(Connection& connection);
+  Outcome linger(Connection& connection);
+  Outcome close(Connection& connection);
+  void settle(Connection& connection, Outcome outcome);
+  bool release(Connection& connection);
+
+  // engine_thread.cc
+  void call_root(Connection& connection);
+  void invoke_root(Connection& connection);
+
+  Engine& engine_;
+  const std::string name_;
+  pthread_t pthread_{};
+  bool joined_ = false;
+  std::atomic<pid_t> tid_{0};
+  Poller* leading_ = nullptr;
+  std::uint64_t turn_ = 0;  // the poller's turn that this thread's inline handler runs in; 0: none
+  Connection* current_ = nullptr;      // whose request runs now
+  HandlerProfile* profile_ = nullptr;  // of what runs now
+  MonotonicTime now_{};
+
+  std::unique_ptr<char[]> scratch_;
+  std::string held_;  // a connection's input, while a request in it is served
+  RequestParser parser_;
+  Exchange exchange_;
+
+  // The handler that runs, for running_handler().
+  std::atomic<std::int64_t> handler_started_ns_{0};  // 0: none
+  std::atomic<leakwatch::TaskId> handler_task_{leakwatch::TaskId::kNone};
+};
+
+}  // namespace vigil::http

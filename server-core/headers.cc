@@ -1,0 +1,118 @@
+#include "server-core/headers.h"
+
+#include <algorithm>
+#include <array>
+
+namespace vigil::http {
+namespace {
+
+constexpr char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+
+constexpr std::array<bool, 256> token_bytes() {
+  std::array<bool, 256> table{};
+  for (int c = '0'; c <= '9'; ++c) table[c] = true;
+  for (int c = 'a'; c <= 'z'; ++c) table[c] = true;
+  for (int c = 'A'; c <= 'Z'; ++c) table[c] = true;
+  for (char c : std::string_view("!#$%&'*+-.^_`|~")) table[static_cast<unsigned char>(c)] = true;
+  return table;
+}
+constexpr std::array<bool, 256> kTokenBytes = token_bytes();
+
+bool is_value_byte(unsigned char c) { return c == '\t' || (c >= 0x20 && c != 0x7F); }
+
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  return text;
+}
+
+}  // namespace
+
+bool equals_ignoring_case(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
+                                            [](char x, char y) { return lower(x) == lower(y); });
+}
+
+bool is_header_name(std::string_view name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
+    return kTokenBytes[static_cast<unsigned char>(c)];
+  });
+}
+
+bool is_header_value(std::string_view value) {
+  return std::all_of(value.begin(), value.end(),
+                     [](char c) { return is_value_byte(static_cast<unsigned char>(c)); });
+}
+
+bool list_has_token(std::string_view value, std::string_view token) {
+  while (true) {
+    const std::size_t comma = value.find(',');
+    if (equals_ignoring_case(trimmed(value.substr(0, comma)), token)) return true;
+    if (comma == std::string_view::npos) return false;
+    value.remove_prefix(comma + 1);
+  }
+}
+
+std::optional<std::string_view> HeaderList::get(std::string_view name) const {
+  for (const HeaderField& field : fields_) {
+    if (equals_ignoring_case(field.name, name)) return field.value;
+  }
+  return std::nullopt;
+}
+
+std::size_t HeaderList::count(std::string_view name) const {
+  return static_cast<std::size_t>(std::count_if(
+      fields_.begin(), fields_.end(),
+      [&](const HeaderField& field) { return equals_ignoring_case(field.name, name); }));
+}
+
+bool HeaderMap::accept(std::string_view name, std::string_view value) {
+  if (is_header_name(name) && is_header_value(value)) return true;
+  ++refused_;
+  return false;
+}
+
+void HeaderMap::set(std::string_view name, std::string_view value) {
+  if (!accept(name, value)) return;
+  remove(name);
+  add(name, value);
+}
+
+void HeaderMap::add(std::string_view name, std::string_view value) {
+  if (!accept(name, value)) return;
+  const auto offset = static_cast<std::uint32_t>(text_.size());
+  text_.append(name).append(value);
+  entries_.push_back(
+      {offset, static_cast<std::uint32_t>(name.size()), static_cast<std::uint32_t>(value.size())});
+}
+
+void HeaderMap::remove(std::string_view name) {
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    if (!equals_ignoring_case(at(i).name, name)) entries_[kept++] = entries_[i];
+  }
+  entries_.resize(kept);
+}
+
+void HeaderMap::clear() {
+  text_.clear();
+  entries_.clear();
+  refused_ = 0;
+}
+
+std::optional<std::string_view> HeaderMap::get(std::string_view name) const {
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    const HeaderField field = at(i);
+    if (equals_ignoring_case(field.name, name)) return field.value;
+  }
+  return std::nullopt;
+}
+
+HeaderField HeaderMap::at(std::size_t index) const {
+  const Entry& entry = entries_[index];
+  const std::string_view text = text_;
+  return {text.substr(entry.offset, entry.name_size),
+          text.substr(entry.offset + entry.name_size, entry.value_size)};
+}
+
+}  // namespace vigil::http

@@ -1,0 +1,75 @@
+#include "server-core/monitor.h"
+
+#include <pthread.h>
+
+#include <system_error>
+
+#include "base/signal_mask.h"
+#include "server-core/engine.h"
+#include "server-core/poller.h"
+
+namespace vigil::http {
+
+Result<void> Monitor::start() {
+  seen_.assign(engine_.pollers.size(), 0);
+  const SignalMaskGuard mask = SignalMaskGuard::all();
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (const std::system_error& error) {
+    return Error(ErrorCode::kResourceExhausted, error.what());
+  }
+  return {};
+}
+
+void Monitor::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Monitor::wake() {
+  {
+    std::lock_guard lock(mutex_);
+    asleep_.store(false);
+  }
+  wake_.notify_one();
+}
+
+void Monitor::run() {
+  pthread_setname_np(pthread_self(),
+                     (engine_.options.thread_name + "-monitor").substr(0, 15).c_str());
+  int quiet = 0;
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    engine_.clock.wait_until(lock, wake_, engine_.clock.now() + kTick);
+    quiet = step() ? 0 : quiet + 1;
+    if (quiet < kQuietTicks) continue;
+    asleep_.store(true);
+    // A turn that began before it could see us asleep is seen here (both sides are sequentially
+    // consistent).
+    if (step()) asleep_.store(false);
+    while (asleep_.load() && !stopping_) wake_.wait(lock);
+    quiet = 0;
+  }
+}
+
+bool Monitor::step() {
+  bool active = false;
+  for (std::size_t i = 0; i < seen_.size(); ++i) {
+    Poller& poller = *engine_.pollers[i];
+    const std::uint64_t turn = poller.turn();
+    if (turn % 2 == 1 && turn == seen_[i]) {
+      // Noted by the pool's lock, not a thread's own counter: this is not the engine's thread.
+      if (poller.rescue(turn)) engine_.pool.add(Counter::kRescued);
+      active = true;
+    }
+    active |= turn != seen_[i];
+    seen_[i] = turn;
+  }
+  return active;
+}
+
+}  // namespace vigil::http

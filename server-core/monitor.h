@@ -1,0 +1,56 @@
+// Monitor: notices a handler that was trusted to be short and is not, and lets another thread poll
+// (cf. Go's sysmon).
+//
+// Ticks every kTick while handlers run inline, and sleeps without a timeout when none has for
+// kQuietTicks. A handler that is seen at two ticks in a row has run for kTick to two of them: that
+// bounds what other connections can lose.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace vigil::http {
+
+class Engine;
+
+class Monitor {
+ public:
+  static constexpr Duration kTick = std::chrono::milliseconds(1);
+  static constexpr int kQuietTicks = 16;
+
+  explicit Monitor(Engine& engine) : engine_(engine) {}
+  ~Monitor() { stop(); }
+
+  Result<void> start();
+  void stop();
+
+  // By a leader, after it has announced an inline handler. Costs one load unless the monitor
+  // sleeps.
+  void notice_inline() {
+    if (asleep_.load(std::memory_order_seq_cst)) wake();
+  }
+
+ private:
+  void run();
+  // One look at every poller. true if anything ran inline since the last one.
+  bool step();
+  void wake();
+
+  Engine& engine_;
+  std::atomic<bool> asleep_{false};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stopping_ = false;            // guarded by mutex_
+  std::vector<std::uint64_t> seen_;  // each poller's turn at the last tick
+  std::thread thread_;
+};
+
+}  // namespace vigil::http

@@ -1,0 +1,371 @@
+#include "server-core/poller.h"
+
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <utility>
+
+#include "server-core/engine.h"
+#include "server-core/engine_thread.h"
+
+namespace vigil::http {
+namespace {
+
+// Connections that never sent a whole request delay a shutdown by this much at most (P4.2).
+constexpr Duration kUnspokenGrace = std::chrono::seconds(5);
+
+// What epoll_event::data points to for what is not a connection.
+constexpr std::uint64_t kWakeupTag = 1;
+constexpr std::uint64_t kListenerTag = 2;
+
+Connection& connection_of(TimerWheel::Node& node) {
+  // The node is a member, and Connection has one layout only: the inverse of &connection.timer.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Winvalid-offsetof"
+  return *reinterpret_cast<Connection*>(reinterpret_cast<char*>(&node) -
+                                        offsetof(Connection, timer));
+#pragma GCC diagnostic pop
+}
+
+int epoll_timeout_ms(MonotonicTime now, MonotonicTime deadline) {
+  if (deadline == kNoDeadline) return -1;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - now).count();
+  return static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000));
+}
+
+}  // namespace
+
+Poller::Poller(Engine& engine, std::size_t index)
+    : engine_(engine), index_(index), wheel_(engine.clock.now()) {}
+
+Poller::~Poller() {
+  // Only a server that was never started has anything here.
+  for (Connection* connection : inbox_) delete connection;
+}
+
+Result<void> Poller::open() {
+  epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_) return Error::from_errno("epoll_create1", errno);
+  wakeup_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wakeup_) return Error::from_errno("eventfd", errno);
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLET;
+  event.data.u64 = kWakeupTag;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wakeup_.get(), &event) != 0) {
+    return Error::from_errno("epoll_ctl", errno);
+  }
+  return {};
+}
+
+void Poller::watch_listener(int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = kListenerTag;
+  epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
+}
+
+void Poller::unwatch_listener(int fd) { epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
+
+// --- From any thread.
+
+void Poller::give(Connection& connection) {
+  {
+    std::lock_guard lock(inbox_mutex_);
+    inbox_.push_back(&connection);
+  }
+  wake();
+}
+
+void Poller::wake() {
+  // Edge-triggered and never read: each write is an event. At 2^64-1 it would fail with EAGAIN.
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(wakeup_.get(), &one, sizeof(one));
+}
+
+bool Poller::rescue(std::uint64_t seen) {
+  EngineThread* follower = engine_.pool.take("work");
+  if (follower == nullptr) return false;
+  HandlerProfile* profile = inline_profile_.load(std::memory_order_relaxed);
+  if (!turn_.compare_exchange_strong(seen, seen + 1)) {
+    engine_.pool.put_back(*follower);
+    return false;
+  }
+  profile->record_rescue();
+  engine_.pool.run(*follower, *this);
+  return true;
+}
+
+// --- The turn.
+
+std::uint64_t Poller::begin_inline(HandlerProfile& profile, Connection& connection) {
+  inline_profile_.store(&profile, std::memory_order_relaxed);
+  taken_along_ = &connection;
+  // Sequentially consistent, against Monitor::asleep_: either we see it asleep, or it sees the
+  // turn.
+  return turn_.fetch_add(1) + 1;
+}
+
+void Poller::change_inline_profile(HandlerProfile& profile) {
+  inline_profile_.store(&profile, std::memory_order_relaxed);
+}
+
+bool Poller::end_inline(std::uint64_t turn) {
+  if (!turn_.compare_exchange_strong(turn, turn + 1)) return false;
+  taken_along_ = nullptr;
+  return true;
+}
+
+// --- The leader's loop.
+
+void Poller::lead(EngineThread& thread) {
+  thread.read_clock();
+  if (taken_along_ != nullptr) arm(*std::exchange(taken_along_, nullptr), thread);
+  while (true) {
+    if (!drain_batch(thread)) return;
+    if (woken_ && !drain_inbox(thread)) return;
+    run_timers(thread);
+    dead_.clear();
+    if (finished()) return;
+    wait(thread);
+  }
+}
+
+void Poller::wait(EngineThread& thread) {
+  MonotonicTime next = wheel_.next_look();
+  if (index_ == 0) next = std::min(next, engine_.acceptor.resume_at());
+  event_next_ = 0;
+  event_count_ =
+      epoll_wait(epoll_.get(), events_.data(), kBatch, epoll_timeout_ms(thread.now(), next));
+  thread.read_clock();
+}
+
+// false, here and below: the thread leads no more, and nothing of the poller may be touched.
+bool Poller::drain_batch(EngineThread& thread) {
+  while (event_next_ < event_count_) {
+    const epoll_event& event = events_[static_cast<std::size_t>(event_next_++)];
+    if (event.data.u64 == kWakeupTag) {
+      woken_ = true;
+    } else if (event.data.u64 == kListenerTag) {
+      engine_.acceptor.on_readable(thread);
+    } else {
+      dispatch(*static_cast<Connection*>(event.data.ptr), event.events, thread);
+      if (!thread.leads(*this)) return false;
+    }
+  }
+  return true;
+}
+
+bool Poller::drain_inbox(EngineThread& thread) {
+  while (true) {
+    if (adopting_next_ == adopting_.size()) {
+      adopting_.clear();
+      adopting_next_ = 0;
+      std::lock_guard lock(inbox_mutex_);
+      adopting_.swap(inbox_);
+    }
+    if (adopting_.empty()) break;
+    adopt(*adopting_[adopting_next_++], thread);
+    if (!thread.leads(*this)) return false;  // woken_ is still set: the next leader goes on
+  }
+  woken_ = false;
+  if (engine_.going_down()) sweep(thread);
+  return true;
+}
+
+void Poller::run_timers(EngineThread& thread) {
+  if (index_ == 0 && thread.now() >= engine_.acceptor.resume_at()) engine_.acceptor.resume();
+  while (TimerWheel::Node* node = wheel_.pop_due(thread.now())) {
+    Connection& connection = connection_of(*node);
+    if (connection.flags.load(std::memory_order_acquire) & Connection::kOwnedByHandler) {
+      on_owned_deadline(connection, thread);
+    } else if (connection.get_deadline() <= thread.now()) {
+      thread.serve_deadline(connection);
+    } else {
+      arm(connection, thread);
+    }
+  }
+}
+
+// A handler has the connection. It may be in the act of leaving a new deadline behind; what it
+// finds changed under it is the socket, which then answers to its reads and writes with an end.
+void Poller::on_owned_deadline(Connection& connection, EngineThread& thread) {
+  if (connection.get_deadline() <= thread.now() && !connection.cut) {
+    connection.cut = true;
+    ::shutdown(connection.fd.get(), SHUT_RDWR);
+    connection.request_stop();
+  }
+  arm(connection, thread);
+}
+
+void Poller::dispatch(Connection& connection, std::uint32_t events, EngineThread& thread) {
+  std::uint32_t bits = 0;
+  if (events & EPOLLIN) bits |= Connection::kReadable;
+  if (events & EPOLLOUT) bits |= Connection::kWritable;
+  if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) bits |= Connection::kPeerGone;
+  std::uint32_t flags = connection.flags.load(std::memory_order_acquire);
+  while (flags & Connection::kOwnedByHandler) {
+    if (connection.flags.compare_exchange_weak(flags, flags | bits)) {
+      if (bits & Connection::kPeerGone) connection.request_stop();
+      return;
+    }
+  }
+  process(connection, bits, thread);
+}
+
+void Poller::process(Connection& connection, std::uint32_t bits, EngineThread& thread) {
+  if (connection.state == ConnectionState::kClosed) return;  // earlier in this batch
+  // Its request may have come with the end of its sending side: the handler is told.
+  if (bits & Connection::kPeerGone) {
+    connection.peer_gone = true;
+    connection.request_stop();
+  }
+  if (connection.state == ConnectionState::kFlushing) {
+    if (bits & (Connection::kWritable | Connection::kPeerGone)) thread.serve_writable(connection);
+  } else if (bits & (Connection::kReadable | Connection::kPeerGone)) {
+    thread.serve_readable(connection);
+  }
+}
+
+// Takes a connection out of the inbox: a new one, or one that comes back from a handler.
+void Poller::adopt(Connection& connection, EngineThread& thread) {
+  if (!connection.registered) {
+    if (connection.state == ConnectionState::kClosed || engine_.phase() >= Phase::kForced ||
+        !register_connection(connection)) {
+      thread.set_state(connection, ConnectionState::kClosed);
+      return destroy(connection, thread);
+    }
+    return arm(connection, thread);  // epoll reports at once what is there already
+  }
+  const std::uint32_t noted =
+      connection.flags.fetch_and(Connection::kForcedDown, std::memory_order_acquire);
+  if (connection.state == ConnectionState::kClosed) return destroy(connection, thread);
+  arm(connection, thread);
+  // Events of the meantime were only noted. A look too many does no harm.
+  process(connection, noted | Connection::kReadable | Connection::kWritable, thread);
+}
+
+bool Poller::register_connection(Connection& connection) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.ptr = &connection;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, connection.fd.get(), &event) != 0) {
+    engine_.log.error("epoll_ctl", {{"errno", errno}});
+    return false;
+  }
+  connection.registered = true;
+  connection.list_next = connections_;
+  if (connections_ != nullptr) connections_->list_previous = &connection;
+  connections_ = &connection;
+  return true;
+}
+
+void Poller::report_again(Connection& connection) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.ptr = &connection;
+  epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, connection.fd.get(), &event);
+}
+
+void Poller::park(Connection& connection, EngineThread& thread) {
+  connection.flags.store(0, std::memory_order_relaxed);
+  arm(connection, thread);
+}
+
+// The wheel need only look early enough. While a handler's thread has the connection, that is
+// within the shortest of the timeouts: whatever deadline it leaves behind, when it makes the
+// connection idle without telling us, is at least that far away. (Where it could be nearer, it
+// gives the connection through the inbox.)
+void Poller::arm(Connection& connection, EngineThread& thread) {
+  MonotonicTime look = connection.get_deadline();
+  if (connection.flags.load(std::memory_order_relaxed) & Connection::kOwnedByHandler) {
+    if (connection.cut) look = kNoDeadline;  // nothing more to do when it passes
+    look = std::min(look, deadline_after(thread.now(), engine_.timeouts.shortest));
+  }
+  wheel_.arm(connection.timer, look);
+}
+
+void Poller::destroy(Connection& connection, EngineThread& thread) {
+  wheel_.disarm(connection.timer);
+  if (connection.registered) {
+    // Closing alone would not do: a child between fork and exec holds the socket open, and its
+    // events would go on coming for memory that is gone.
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection.fd.get(), nullptr);
+    Connection* next = connection.list_next;
+    if (next != nullptr) next->list_previous = connection.list_previous;
+    (connection.list_previous != nullptr ? connection.list_previous->list_next : connections_) =
+        next;
+  }
+  thread.set_state(connection, ConnectionState::kClosed);
+  connection.fd.reset();
+  connection.release_buffers();
+  if (connection.counts_toward_limits) {
+    engine_.limits.leave(connection.peer);
+  } else {
+    engine_.turned_away.fetch_sub(1, std::memory_order_relaxed);
+  }
+  dead_.emplace_back(&connection);
+  engine_.connection_destroyed();
+}
+
+// --- Going down.
+
+void Poller::sweep(EngineThread& thread) {
+  const bool forced = engine_.phase() >= Phase::kForced;
+  if (index_ == 0) engine_.acceptor.drain_and_close(thread);
+  for (Connection* connection = connections_; connection != nullptr;) {
+    Connection* next = connection->list_next;
+    forced ? sweep_forced(*connection, thread) : sweep_draining(*connection, thread);
+    connection = next;
+  }
+  if (forced && !std::exchange(has_cut_, true)) engine_.poller_has_cut();
+}
+
+void Poller::sweep_draining(Connection& connection, EngineThread& thread) {
+  if (connection.flags.load(std::memory_order_acquire) & Connection::kOwnedByHandler) return;
+  switch (connection.state) {
+    case ConnectionState::kIdle: {
+      char byte;
+      if (::recv(connection.fd.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
+        return report_again(connection);  // a request that has arrived is served
+      }
+      [[fallthrough]];
+    }
+    case ConnectionState::kDiscarding:
+      thread.counters.add(Counter::kClosedIdle);
+      return destroy(connection, thread);
+    case ConnectionState::kNew:
+    case ConnectionState::kReadingHead:
+      connection.set_deadline(
+          std::min(connection.get_deadline(), connection.began + kUnspokenGrace));
+      return arm(connection, thread);
+    case ConnectionState::kReadingBody:
+    case ConnectionState::kHandling:
+    case ConnectionState::kFlushing:
+    case ConnectionState::kLingering:
+    case ConnectionState::kClosed:
+      return;
+  }
+}
+
+void Poller::sweep_forced(Connection& connection, EngineThread& thread) {
+  const bool owned = connection.flags.load(std::memory_order_acquire) & Connection::kOwnedByHandler;
+  if (owned) {
+    if (connection.flags.fetch_or(Connection::kForcedDown) & Connection::kForcedDown) return;
+    thread.counters.add(Counter::kForced);
+    ::shutdown(connection.fd.get(), SHUT_RDWR);
+    return connection.request_stop();
+  }
+  const bool had_work = connection.state == ConnectionState::kReadingBody ||
+                        connection.state == ConnectionState::kFlushing;
+  thread.counters.add(had_work ? Counter::kForced : Counter::kClosedIdle);
+  destroy(connection, thread);
+}
+
+bool Poller::finished() const {
+  return connections_ == nullptr && engine_.phase() == Phase::kStopped;
+}
+
+}  // namespace vigil::http

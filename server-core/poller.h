@@ -1,0 +1,112 @@
+// Poller: one epoll instance, its connections and its timers. Exactly one thread at a time leads
+// it; README.md draws how leadership moves.
+//
+// Each connection is added to epoll once, edge-triggered, for everything: no epoll_ctl per request.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "server-core/connection.h"
+#include "server-core/handler_profile.h"
+#include "server-core/timer_wheel.h"
+
+namespace vigil::http {
+
+class Engine;
+class EngineThread;
+
+class Poller {
+ public:
+  Poller(Engine& engine, std::size_t index);
+  ~Poller();
+
+  Result<void> open();
+
+  // --- Any thread.
+
+  // Gives a connection to the leader: a new one, or one whose handler has ended in a state that
+  // needs the leader.
+  void give(Connection& connection);
+  // Makes the leader look at its inbox and at the engine's phase.
+  void wake();
+  // The number of the present turn, odd while a handler runs inline.
+  std::uint64_t turn() const { return turn_.load(std::memory_order_seq_cst); }
+  // By the monitor: another thread takes over, unless turn `seen` has ended. true if it did.
+  bool rescue(std::uint64_t seen);
+
+  // --- The leader.
+
+  // Polls until the thread has lost its leadership or the engine stops.
+  void lead(EngineThread& thread);
+  // Announces that `profile`'s code runs inline from now on, for `connection`; returns the turn's
+  // number.
+  std::uint64_t begin_inline(HandlerProfile& profile, Connection& connection);
+  // Says which connection the thread that is about to hand over takes along.
+  void leave_behind(Connection& connection) { taken_along_ = &connection; }
+  void change_inline_profile(HandlerProfile& profile);
+  // false if the turn was taken away: the caller leads no more.
+  bool end_inline(std::uint64_t turn);
+
+  // Back to waiting for events, with the connection's deadline armed.
+  void park(Connection& connection, EngineThread& thread);
+  // Closes the socket; the object goes with the end of the batch.
+  void destroy(Connection& connection, EngineThread& thread);
+  // Has epoll report the connection again if there is something to read: after reading only a part.
+  void report_again(Connection& connection);
+
+  void watch_listener(int fd);
+  void unwatch_listener(int fd);
+
+ private:
+  static constexpr int kBatch = 128;
+
+  void wait(EngineThread& thread);
+  bool drain_batch(EngineThread& thread);
+  bool drain_inbox(EngineThread& thread);
+  void run_timers(EngineThread& thread);
+  void dispatch(Connection& connection, std::uint32_t events, EngineThread& thread);
+  void process(Connection& connection, std::uint32_t bits, EngineThread& thread);
+  void adopt(Connection& connection, EngineThread& thread);
+  bool register_connection(Connection& connection);
+  void arm(Connection& connection, EngineThread& thread);
+  void on_owned_deadline(Connection& connection, EngineThread& thread);
+  void sweep(EngineThread& thread);
+  void sweep_draining(Connection& connection, EngineThread& thread);
+  void sweep_forced(Connection& connection, EngineThread& thread);
+  bool finished() const;
+
+  Engine& engine_;
+  const std::size_t index_;
+  UniqueFd epoll_;
+  UniqueFd wakeup_;
+
+  std::atomic<std::uint64_t> turn_{0};
+  std::atomic<HandlerProfile*> inline_profile_{nullptr};
+
+  std::mutex inbox_mutex_;
+  std::vector<Connection*> inbox_;  // guarded by inbox_mutex_
+
+  // The leader's.
+  std::array<epoll_event, kBatch> events_{};
+  int event_count_ = 0;
+  int event_next_ = 0;
+  bool woken_ = false;
+  bool has_cut_ = false;
+  Connection* taken_along_ = nullptr;  // owned by the handler of the thread that led before
+  std::vector<Connection*> adopting_;  // the inbox, taken out
+  std::size_t adopting_next_ = 0;
+  Connection* connections_ = nullptr;  // all that are registered
+  std::vector<std::unique_ptr<Connection>> dead_;
+  TimerWheel wheel_;
+};
+
+}  // namespace vigil::http

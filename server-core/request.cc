@@ -1,0 +1,76 @@
+#include "server-core/request.h"
+
+#include <algorithm>
+
+namespace vigil::http {
+
+std::string_view http_version_name(HttpVersion version) {
+  return version == HttpVersion::kHttp10 ? "HTTP/1.0" : "HTTP/1.1";
+}
+
+bool Request::reset(const Head& head, RequestTransport& transport, MonotonicTime start_time) {
+  head_ = head;
+  transport_ = &transport;
+  start_time_ = start_time;
+  query_.reset();
+  path_values_count_ = 0;
+  const std::optional<Target> target = split_target(head.target);
+  if (!target) return false;
+  target_ = *target;
+  if (target_.raw_path == "*" && head.method != "OPTIONS") return false;
+
+  path_ = target_.raw_path;
+  if (path_.find('%') != std::string_view::npos) {
+    decoded_path_.clear();
+    if (!append_percent_decoded(decoded_path_, path_)) return false;
+    path_ = decoded_path_;
+  }
+  host_ = target_.authority.empty() ? head.headers.get("host").value_or("") : target_.authority;
+  return true;
+}
+
+const QueryParams& Request::query() const {
+  if (!query_) query_ = QueryParams::parse(target_.raw_query);
+  return *query_;
+}
+
+std::optional<std::string_view> Request::path_value(std::string_view name) const {
+  for (std::size_t i = 0; i < path_values_count_; ++i) {
+    if (path_values_[i].name == name) return path_values_[i].value;
+  }
+  return std::nullopt;
+}
+
+void Request::add_path_value(std::string_view name, std::string_view raw_value) {
+  if (path_values_count_ == kPathValuesMax) return;  // the router refuses such patterns
+  PathValue& entry = path_values_[path_values_count_++];
+  entry.name = name;
+  entry.value = raw_value;
+  if (raw_value.find('%') != std::string_view::npos) {
+    entry.decoded.clear();
+    // Cannot fail: reset() has decoded the whole path.
+    append_percent_decoded(entry.decoded, raw_value);
+    entry.value = entry.decoded;
+  }
+}
+
+Result<std::string> Request::read_all(std::size_t max_bytes) {
+  constexpr std::size_t kStep = 16 * 1024;
+  std::string body;
+  while (true) {
+    const std::size_t size = body.size();
+    // One byte beyond the limit tells a body that is too long from one that just fits.
+    const std::size_t step = std::min(kStep, max_bytes - size + 1);
+    body.resize(size + step);
+    Result<std::size_t> got = read(std::span(body).subspan(size, step));
+    if (!got) return std::move(got).error();
+    body.resize(size + *got);
+    if (*got == 0) return body;
+    if (body.size() > max_bytes) {
+      return Error(ErrorCode::kResourceExhausted,
+                   "the body is longer than " + std::to_string(max_bytes) + " bytes");
+    }
+  }
+}
+
+}  // namespace vigil::http

@@ -1,0 +1,170 @@
+// Request: what a handler is given about the request that it answers.
+//
+//   void get_order(ResponseWriter& response, Request& request) {
+//     std::string_view id = request.path_value("id").value_or("");
+//     std::string_view verbose = request.query("verbose").value_or("0");
+//     Result<std::string> body = request.read_all(1 << 20);
+//     …
+//   }
+//
+// Every view that a Request gives is valid until the handler returns, and no longer.
+// Not thread-safe: one request belongs to the thread that runs its handler. The stop token may be
+// given away.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "base/text.h"
+#include "server-core/handler_profile.h"
+#include "server-core/headers.h"
+#include "server-core/url.h"
+
+namespace vigil::leakwatch {
+enum class TaskId : std::uint64_t;
+}
+
+namespace vigil::http {
+
+enum class HttpVersion : std::uint8_t { kHttp10, kHttp11 };
+
+// "HTTP/1.0" or "HTTP/1.1".
+std::string_view http_version_name(HttpVersion version);
+
+enum class RouteAdmission : std::uint8_t {
+  kRun,   // the handler may run, and may block
+  kBusy,  // no thread for it: answer 503
+};
+
+// What the transport below a request does for it. The engine implements it for a connection, tests
+// for a fixed body.
+class RequestTransport {
+ public:
+  virtual ~RequestTransport() = default;
+
+  // The contract of Request::read().
+  virtual Result<std::size_t> read_body(std::span<char> into) = 0;
+  // The trailer section; empty until the body has been read to its end.
+  virtual const HeaderMap& trailers() const = 0;
+  virtual HostPort remote_address() const = 0;
+  virtual std::stop_token stop_token() = 0;
+  virtual MonotonicTime write_deadline() const = 0;
+
+  // The router has found the handler; `task` is its activation in the task registry. A transport
+  // that polls on the calling thread hands polling over before it returns, unless the profile says
+  // that the handler is short. kBusy: no thread is free for a handler that may block; it must not
+  // run. The profile must outlive the server.
+  virtual RouteAdmission enter_route(HandlerProfile& profile, leakwatch::TaskId task) = 0;
+};
+
+class Request {
+ public:
+  // The parts of a head that has been checked; all borrowed.
+  struct Head {
+    std::string_view method = "GET";
+    std::string_view target = "/";
+    HttpVersion version = HttpVersion::kHttp11;
+    HeaderList headers;
+  };
+  // As many as a pattern can have (Router refuses more).
+  static constexpr std::size_t kPathValuesMax = 8;
+
+  // An empty request, to be filled by reset(). An engine thread reuses one object for all its
+  // requests.
+  Request() = default;
+  Request(const Request&) = delete;
+  Request& operator=(const Request&) = delete;
+
+  // Makes this the request `head`, begun at `start_time`. false, and nothing else may be called, if
+  // the target cannot be split or decoded, or its authority is not a valid host.
+  [[nodiscard]] bool reset(const Head& head, RequestTransport& transport, MonotonicTime start_time);
+
+  std::string_view method() const { return head_.method; }
+  // The target as it was sent.
+  std::string_view target() const { return head_.target; }
+  // The path, percent-decoded once. Begins with "/" ("*" for OPTIONS *).
+  std::string_view path() const { return path_; }
+  // The path as it was sent.
+  std::string_view raw_path() const { return target_.raw_path; }
+  // What follows "?", as it was sent.
+  std::string_view raw_query() const { return target_.raw_query; }
+  // The decoded query, parsed at the first call.
+  const QueryParams& query() const;
+  // The first value of that name in the query.
+  std::optional<std::string_view> query(std::string_view name) const { return query().get(name); }
+
+  // What a wildcard of the matched pattern stands for, decoded once.
+  std::optional<std::string_view> path_value(std::string_view name) const;
+
+  const HeaderList& headers() const { return head_.headers; }
+  std::optional<std::string_view> header(std::string_view name) const {
+    return head_.headers.get(name);
+  }
+  // The authority that the client asked for, as sent, with its port if any: of an absolute-form
+  // target if there is one, else of the Host field; empty only in HTTP/1.0.
+  std::string_view host() const { return host_; }
+  HttpVersion version() const { return head_.version; }
+
+  // The socket's peer. No header changes it (P1.27).
+  HostPort remote_address() const { return transport_->remote_address(); }
+
+  // When the handler was about to run.
+  MonotonicTime start_time() const { return start_time_; }
+  // When the last byte of the response must be out; kNoDeadline if there is no write deadline.
+  MonotonicTime deadline() const { return transport_->write_deadline(); }
+
+  // Reads the next bytes of the body, at least one; 0 is its end. Blocks, until the read deadline.
+  //   deadline_exceeded    the read deadline passed
+  //   closed               the client went away, or the server is forced down: what was read is not
+  //   the whole body invalid_argument     the body's chunks are malformed resource_exhausted   the
+  //   body is longer than the server's max_body_bytes
+  // After an error every call gives it again, and the connection is closed after the response.
+  Result<std::size_t> read(std::span<char> into) { return transport_->read_body(into); }
+
+  // The rest of the body, if it has at most `max_bytes`; resource_exhausted if it has more, else
+  // read()'s errors.
+  Result<std::string> read_all(std::size_t max_bytes);
+
+  // What came behind the last chunk, never merged into headers() (P1.14). Empty until read() has
+  // returned 0.
+  const HeaderMap& trailers() const { return transport_->trailers(); }
+
+  // Stopped when the client goes away, when the server is forced down, and when the handler
+  // returns. As in Go, a client that closes only its sending side counts as gone; its response is
+  // still written. Allocates at the first call.
+  std::stop_token stop_token() const { return transport_->stop_token(); }
+
+  // For Router.
+  void add_path_value(std::string_view name, std::string_view raw_value);
+  void clear_path_values() { path_values_count_ = 0; }
+  RouteAdmission enter_route(HandlerProfile& profile, leakwatch::TaskId task) {
+    return transport_->enter_route(profile, task);
+  }
+
+ private:
+  struct PathValue {
+    std::string_view name;
+    std::string_view value;
+    std::string decoded;  // used only if the segment had an escape
+  };
+
+  Head head_;
+  RequestTransport* transport_ = nullptr;
+  MonotonicTime start_time_{};
+  Target target_;
+  std::string_view path_;
+  std::string_view host_;
+  std::string decoded_path_;
+  mutable std::optional<QueryParams> query_;
+  std::array<PathValue, kPathValuesMax> path_values_;
+  std::size_t path_values_count_ = 0;
+};
+
+}  // namespace vigil::http

@@ -1,0 +1,78 @@
+// ResponseStream: the ResponseWriter of HTTP/1.x.
+//
+//   kOpen ── buffer full, flush() ──▶ kLength | kChunked | kUntilClose | kNoBody      (the head is
+//   out)
+//     └───── end ──────────────────▶ kLength, in one send with the body
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "server-core/head_rules.h"
+#include "server-core/response_writer.h"
+
+namespace vigil::http {
+
+class Exchange;
+
+class ResponseStream final : public ResponseWriter {
+ public:
+  static constexpr std::size_t kBufferBytes = 32 * 1024;
+
+  explicit ResponseStream(Exchange& exchange) : exchange_(exchange) {}
+
+  void begin(std::string_view method, HttpVersion version, bool client_keeps_alive);
+
+  HeaderMap& headers() override { return headers_; }
+  void status(int code) override;
+  Result<void> write(std::string_view bytes) override;
+  Result<void> flush() override;
+  void set_write_deadline(MonotonicTime deadline) override;
+  void set_read_deadline(MonotonicTime deadline) override;
+  bool head_sent() const override { return mode_ != Mode::kOpen; }
+
+  // --- For the engine.
+
+  // Forgets what has been written. Only while the head is not out.
+  void reset_to_error(int code, std::string_view message);
+  // The handler has failed: 500 instead, or a cut connection if the head is out.
+  void abandon();
+  // The connection ends with this response.
+  void close_after() { close_ = true; }
+  bool closes() const { return close_; }
+  bool failed() const { return error_.has_value(); }
+
+  enum class End : std::uint8_t { kSent, kWaits, kCut };
+  // Sends what is left without blocking; what the socket does not take goes to the connection's
+  // output.
+  End finish();
+
+ private:
+  enum class Mode : std::uint8_t { kOpen, kNoBody, kLength, kChunked, kUntilClose };
+
+  bool bodyless_status() const { return status_ == 204 || status_ == 304; }
+  std::optional<std::uint64_t> declared_length();
+  void choose_mode_for_end();
+  void choose_mode_for_stream();
+  void compose_head();
+  void append_fields();
+  Result<void> send_buffered(std::string_view more);
+  Result<void> fail(Error error);
+
+  Exchange& exchange_;
+  HeaderMap headers_;
+  int status_ = 200;
+  Mode mode_ = Mode::kOpen;
+  bool head_request_ = false;
+  bool http10_ = false;
+  bool client_keeps_alive_ = false;
+  bool close_ = false;
+  std::uint64_t length_ = 0;   // in kLength: the Content-Length
+  std::uint64_t written_ = 0;  // body bytes that the handler has written
+  std::string head_;           // composed, not sent yet
+  std::string body_;           // written, not sent yet
+  std::optional<Error> error_;
+};
+
+}  // namespace vigil::http

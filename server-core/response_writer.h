@@ -1,0 +1,67 @@
+// ResponseWriter: how a handler answers.
+//
+//   response.headers().set("Content-Type", "application/json");
+//   response.status(201);
+//   (void)response.write(body);
+//
+// The head goes out with the first flush, or when the buffer (32 KiB) is full, or when the handler
+// returns. If the whole body is in the buffer by then, the response has a Content-Length; if not,
+// it is chunked (in HTTP/1.0: ended by closing the connection). A Content-Length that the handler
+// set itself is used, and writing more or less than it cuts the connection. HEAD, 204 and 304
+// responses carry no body: write() takes the bytes and drops them.
+#pragma once
+
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "server-core/headers.h"
+
+namespace vigil::http {
+
+// An interface, so that middleware can wrap it and tests record it. Used by the handler's thread
+// only.
+class ResponseWriter {
+ public:
+  virtual ~ResponseWriter() = default;
+
+  // The response's header fields. Changes after the head is out have no effect. `Date` and the
+  // framing fields (Connection, Transfer-Encoding, and Content-Length where it is known) are added
+  // by the server; a Connection: close that the handler sets is obeyed, a Transfer-Encoding is
+  // dropped.
+  virtual HeaderMap& headers() = 0;
+
+  // The status, 200 if never called. 100..999 without 1xx; another is taken as 500 and logged. No
+  // effect once the head is out.
+  virtual void status(int code) = 0;
+
+  // Adds to the body. Blocks, until the write deadline, only when the buffer is full and the peer
+  // does not take it.
+  //   deadline_exceeded   the write deadline passed: the connection is cut
+  //   closed              the client is gone, or the server is forced down
+  //   invalid_argument    more bytes than the Content-Length that the handler set
+  // After an error every call gives it again: a handler that streams should stop.
+  virtual Result<void> write(std::string_view bytes) = 0;
+
+  // Sends what has been written so far, the head included. Errors as write().
+  virtual Result<void> flush() = 0;
+
+  // Moves this request's deadlines (Go's ResponseController): kNoDeadline for none. The write
+  // deadline covers everything up to the response's last byte, the read deadline the rest of the
+  // request's body.
+  virtual void set_write_deadline(MonotonicTime deadline) = 0;
+  virtual void set_read_deadline(MonotonicTime deadline) = 0;
+
+  // Whether the head is out, so that status and headers cannot change any more.
+  virtual bool head_sent() const = 0;
+};
+
+// "Not Found" for 404; "Unknown" for a code that has no name.
+std::string_view status_reason(int code);
+
+// Answers `code` with a short text/plain body: `message` and a line end, or the status's name if it
+// is empty. Fields that describe another body (Content-Length, Content-Encoding, ETag, …) are
+// removed.
+void write_error(ResponseWriter& response, int code, std::string_view message = {});
+
+}  // namespace vigil::http

@@ -1,0 +1,360 @@
+// EngineThread's work on a connection: reading, requests, responses, and where the connection goes
+// then.
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+
+#include "server-core/engine.h"
+#include "server-core/engine_thread.h"
+#include "server-core/poller.h"
+
+namespace vigil::http {
+namespace {
+
+// Announced bodies up to this size are collected before the handler starts, so a slow one holds no
+// thread.
+constexpr std::uint64_t kCollectBytesMax = 64 * 1024;
+// How long a client may take to read an error and close.
+constexpr Duration kLingerTime = std::chrono::seconds(2);
+// Reads in a row from one connection before others get their turn.
+constexpr int kReadsMax = 16;
+
+}  // namespace
+
+// --- Entry points, for a leader.
+
+void EngineThread::serve_readable(Connection& connection) {
+  settle(connection, read_and_serve(connection));
+}
+
+void EngineThread::serve_writable(Connection& connection) {
+  while (connection.output_sent < connection.output.size()) {
+    const ssize_t sent =
+        ::send(connection.fd.get(), connection.output.data() + connection.output_sent,
+               connection.output.size() - connection.output_sent, MSG_NOSIGNAL);
+    if (sent > 0) {
+      counters.add(Counter::kBytesSent, sent);
+      connection.output_sent += static_cast<std::size_t>(sent);
+    } else if (errno == EAGAIN) {
+      return settle(connection, Outcome::kElsewhere);
+    } else if (errno != EINTR) {
+      return settle(connection, close(connection));
+    }
+  }
+  std::string().swap(connection.output);
+  connection.output_sent = 0;
+  if (connection.close_after_flush) return settle(connection, linger(connection));
+  if (connection.discard_left > 0) {
+    set_state(connection, ConnectionState::kDiscarding);
+    connection.set_deadline(deadline_after(connection.began, engine_.timeouts.read));
+    return settle(connection, discard_body(connection));
+  }
+  connection.began = now_;
+  Outcome outcome = Outcome::kNeedMore;
+  if (connection.input.empty()) {
+    become_idle(connection);
+  } else {
+    outcome = serve_kept(connection);
+  }
+  // What came while we were flushing has had its event.
+  if (outcome == Outcome::kNeedMore) outcome = read_and_serve(connection);
+  settle(connection, outcome);
+}
+
+void EngineThread::serve_deadline(Connection& connection) {
+  switch (connection.state) {
+    case ConnectionState::kReadingHead:
+    case ConnectionState::kReadingBody: {
+      const bool body = connection.state == ConnectionState::kReadingBody;
+      counters.add(body ? Counter::kTimeoutRead : Counter::kTimeoutReadHeader);
+      if (engine_.going_down()) break;  // P4.2: served whole or closed silently
+      send_refusal(connection, {408, body ? "the request's body came too slowly"
+                                          : "the request's head came too slowly"});
+      return settle(connection, linger(connection));
+    }
+    case ConnectionState::kNew:
+      counters.add(Counter::kTimeoutReadHeader);
+      break;
+    case ConnectionState::kIdle:
+      counters.add(Counter::kTimeoutIdle);
+      break;
+    case ConnectionState::kFlushing:
+      counters.add(Counter::kTimeoutWrite);
+      break;
+    case ConnectionState::kDiscarding:
+      counters.add(Counter::kTimeoutRead);
+      break;
+    case ConnectionState::kHandling:
+    case ConnectionState::kLingering:
+    case ConnectionState::kClosed:
+      break;
+  }
+  settle(connection, close(connection));
+}
+
+// Gives the connection to whoever has it next: the poller, if this thread still leads it; if not,
+// and something came in meanwhile, this thread goes on with it.
+void EngineThread::settle(Connection& connection, Outcome outcome) {
+  while (true) {
+    if (leads(connection.poller)) {
+      if (connection.state == ConnectionState::kClosed) {
+        connection.poller.destroy(connection, *this);
+      } else {
+        connection.poller.park(connection, *this);
+      }
+      return;
+    }
+    if (connection.state != ConnectionState::kIdle || outcome != Outcome::kNeedMore) {
+      connection.poller.give(connection);
+      return;
+    }
+    if (release(connection)) return;
+    outcome = read_and_serve(connection);
+  }
+}
+
+// Makes an idle connection the leader's without waking it: it will see the next event. false if one
+// came meanwhile.
+bool EngineThread::release(Connection& connection) {
+  Poller& poller = connection.poller;
+  std::uint32_t expected = Connection::kOwnedByHandler;
+  while (!connection.flags.compare_exchange_weak(expected, 0)) {
+    constexpr std::uint32_t kNews =
+        Connection::kReadable | Connection::kPeerGone | Connection::kForcedDown;
+    if (expected & kNews) {
+      if (expected & Connection::kPeerGone) connection.peer_gone = true;
+      connection.flags.fetch_and(~(Connection::kReadable | Connection::kPeerGone));
+      return false;
+    }
+  }
+  // The connection is not ours any more. If the server began to go down meanwhile, the leader may
+  // have looked at it while it was busy: have it look again.
+  if (engine_.going_down()) poller.wake();
+  return true;
+}
+
+// --- Reading.
+
+EngineThread::Outcome EngineThread::read_and_serve(Connection& connection) {
+  if (connection.flags.load(std::memory_order_relaxed) & Connection::kForcedDown) {
+    return close(connection);
+  }
+  if (connection.state == ConnectionState::kDiscarding) return discard_body(connection);
+  if (connection.state == ConnectionState::kLingering) return discard_lingering(connection);
+  for (int reads = 0; reads < kReadsMax; ++reads) {
+    const ssize_t got = ::recv(connection.fd.get(), scratch_.get(), kScratchBytes, 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EAGAIN) return Outcome::kNeedMore;
+    if (got <= 0) return close(connection);  // P1.21: nothing is answered to half a request
+    const auto size = static_cast<std::size_t>(got);
+    counters.add(Counter::kBytesReceived, got);
+    if (connection.state == ConnectionState::kIdle) connection.began = now_;
+
+    Outcome outcome;
+    if (connection.input.empty()) {
+      outcome = serve_input(connection, {scratch_.get(), size});
+    } else {
+      connection.input.append(scratch_.get(), size);
+      outcome = serve_kept(connection);
+    }
+    if (outcome != Outcome::kNeedMore) return outcome;
+    // A short read has emptied the socket, and what comes later has its own event; but not the end
+    // of the peer's side, if that has been reported already.
+    if (size < kScratchBytes && !connection.peer_gone) return Outcome::kNeedMore;
+  }
+  connection.poller.report_again(connection);
+  return Outcome::kNeedMore;
+}
+
+// Goes on with what the connection has kept.
+EngineThread::Outcome EngineThread::serve_kept(Connection& connection) {
+  if (connection.state == ConnectionState::kReadingBody) {
+    if (connection.input.size() < connection.input_needed) return Outcome::kNeedMore;
+    connection.scanner = HeadScanner();  // the head is parsed again: it is in another place now
+  }
+  held_ = std::move(connection.input);
+  connection.input.clear();
+  return serve_input(connection, held_);
+}
+
+// Serves all requests that are whole in `input`, which is this thread's scratch_ or held_.
+EngineThread::Outcome EngineThread::serve_input(Connection& connection, std::string_view input) {
+  while (!input.empty()) {
+    const Outcome outcome = serve_head(connection, input);
+    if (outcome != Outcome::kNext) return outcome;
+    connection.began = now_;
+  }
+  become_idle(connection);
+  return Outcome::kNeedMore;
+}
+
+// Keeps what is not a whole request yet in the connection.
+void EngineThread::keep_input(Connection& connection, std::string_view input) {
+  const bool in_held = input.data() >= held_.data() && input.data() < held_.data() + held_.size();
+  if (!in_held) {
+    connection.input.assign(input);
+    return;
+  }
+  held_.erase(0, static_cast<std::size_t>(input.data() - held_.data()));
+  connection.input.swap(held_);
+  held_.clear();
+}
+
+EngineThread::Outcome EngineThread::serve_head(Connection& connection, std::string_view& input) {
+  switch (parser_.parse(input, connection.scanner)) {
+    case RequestParser::Status::kRefused:
+      return refuse(connection, parser_.refusal());
+    case RequestParser::Status::kIncomplete:
+      set_state(connection, ConnectionState::kReadingHead);
+      connection.set_deadline(deadline_after(connection.began, engine_.timeouts.read_header));
+      keep_input(connection, input);
+      return Outcome::kNeedMore;
+    case RequestParser::Status::kComplete:
+      break;
+  }
+  const Framing& framing = parser_.framing();
+  const std::uint64_t body_max = engine_.options.max_body_bytes;
+  if (body_max != 0 && framing.content_length > body_max) {
+    return refuse(connection, {413, "the request's body is too long"});
+  }
+  const bool collect = framing.content_length <= kCollectBytesMax && !framing.expect_continue;
+  if (collect && input.size() - parser_.head_bytes() < framing.content_length) {
+    connection.input_needed = parser_.head_bytes() + framing.content_length;
+    set_state(connection, ConnectionState::kReadingBody);
+    connection.set_deadline(deadline_after(connection.began, engine_.timeouts.read));
+    keep_input(connection, input);
+    return Outcome::kNeedMore;
+  }
+  return serve_request(connection, input);
+}
+
+EngineThread::Outcome EngineThread::serve_request(Connection& connection, std::string_view& input) {
+  connection.scanner = HeadScanner();
+  if (!exchange_.begin(connection, parser_.head(), parser_.framing(),
+                       input.substr(parser_.head_bytes()))) {
+    return refuse(connection, {400, "malformed request target"});
+  }
+  counters.add(Counter::kRequests);
+  set_state(connection, ConnectionState::kHandling);
+  if (engine_.enter_flight()) {
+    call_root(connection);
+    engine_.leave_flight();
+    connection.end_stop_scope();
+  } else {
+    counters.add(Counter::kLimitInFlight);
+    exchange_.response().headers().set("Retry-After", "1");
+    write_error(exchange_.response(), 503, "too many requests in flight");
+  }
+  if (engine_.going_down()) counters.add(Counter::kDrained);
+  return after_response(connection, input, exchange_.finish(now_));
+}
+
+// --- After a response.
+
+EngineThread::Outcome EngineThread::after_response(Connection& connection, std::string_view& input,
+                                                   const Exchange::Ending& ending) {
+  using Response = Exchange::Ending::Response;
+  if (ending.response == Response::kCut) return close(connection);
+  connection.discard_left = ending.discard;
+  if (ending.response == Response::kWaits) {
+    // The write deadline stays the connection's.
+    connection.close_after_flush = ending.close;
+    if (!ending.close) keep_input(connection, exchange_.rest());
+    set_state(connection, ConnectionState::kFlushing);
+    return Outcome::kElsewhere;
+  }
+  if (ending.close) return ending.linger ? linger(connection) : close(connection);
+  if (ending.discard > 0) {
+    set_state(connection, ConnectionState::kDiscarding);
+    connection.set_deadline(deadline_after(connection.began, engine_.timeouts.read));
+    return discard_body(connection);
+  }
+  input = exchange_.rest();
+  if (!input.empty() && exchange_.owns(input)) {
+    // Behind a chunked body: the exchange needs its buffer for the next one.
+    held_.assign(input);
+    input = held_;
+  }
+  return Outcome::kNext;
+}
+
+void EngineThread::become_idle(Connection& connection) {
+  set_state(connection, ConnectionState::kIdle);
+  connection.set_deadline(deadline_after(now_, engine_.timeouts.idle));
+  connection.release_buffers();
+}
+
+EngineThread::Outcome EngineThread::close(Connection& connection) {
+  set_state(connection, ConnectionState::kClosed);
+  return Outcome::kElsewhere;
+}
+
+// Closes our side, and waits a little for the client to read the answer and close its own: closing
+// at once while it sends would answer with a reset, which makes its system throw away what it has
+// received (RFC 9112 §9.6).
+EngineThread::Outcome EngineThread::linger(Connection& connection) {
+  connection.release_buffers();
+  if (::shutdown(connection.fd.get(), SHUT_WR) != 0) return close(connection);
+  set_state(connection, ConnectionState::kLingering);
+  connection.set_deadline(now_ + kLingerTime);
+  return discard_lingering(connection);
+}
+
+EngineThread::Outcome EngineThread::discard_lingering(Connection& connection) {
+  for (int reads = 0; reads < kReadsMax; ++reads) {
+    const ssize_t got = ::recv(connection.fd.get(), scratch_.get(), kScratchBytes, 0);
+    if (got < 0 && errno == EAGAIN) return Outcome::kElsewhere;
+    if (got == 0 || (got < 0 && errno != EINTR)) return close(connection);
+  }
+  connection.poller.report_again(connection);
+  return Outcome::kElsewhere;
+}
+
+EngineThread::Outcome EngineThread::discard_body(Connection& connection) {
+  while (connection.discard_left > 0) {
+    const std::size_t size =
+        static_cast<std::size_t>(std::min<std::uint64_t>(kScratchBytes, connection.discard_left));
+    const ssize_t got = ::recv(connection.fd.get(), scratch_.get(), size, 0);
+    if (got < 0 && errno == EAGAIN) return Outcome::kElsewhere;
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return close(connection);
+    counters.add(Counter::kBytesReceived, got);
+    connection.discard_left -= static_cast<std::uint64_t>(got);
+  }
+  become_idle(connection);
+  return read_and_serve(connection);
+}
+
+// --- Refusing.
+
+EngineThread::Outcome EngineThread::refuse(Connection& connection, Refusal refusal) {
+  counters.add(Counter::kBadRequests);
+  send_refusal(connection, refusal);
+  return linger(connection);
+}
+
+void EngineThread::turn_away(Connection& connection) {
+  send_refusal(connection, {503, "too many connections"});
+  linger(connection);
+}
+
+// A short answer by the engine itself, with Connection: close. Never blocks: the socket's buffer
+// has room for it, unless the client does not read its answers, and then it does not read this one
+// either.
+void EngineThread::send_refusal(Connection& connection, Refusal refusal) {
+  std::string response = "HTTP/1.1 " + std::to_string(refusal.status) + " ";
+  response.append(status_reason(refusal.status)).append("\r\nDate: ");
+  response.append(date.get(engine_.clock, now_));
+  response.append("\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff");
+  if (refusal.status == 503) response.append("\r\nRetry-After: 1");
+  response.append("\r\nConnection: close\r\nContent-Length: ");
+  response.append(std::to_string(refusal.reason.size() + 1)).append("\r\n\r\n");
+  response.append(refusal.reason).append("\n");
+  const ssize_t sent = ::send(connection.fd.get(), response.data(), response.size(), MSG_NOSIGNAL);
+  if (sent > 0) counters.add(Counter::kBytesSent, sent);
+  counters.add(refusal.status >= 500 ? Counter::kStatus5xx : Counter::kStatus4xx);
+}
+
+}  // namespace vigil::http

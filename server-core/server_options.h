@@ -1,0 +1,78 @@
+// ServerOptions: every limit and deadline of a server, each with what it protects from.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "base/clock.h"
+#include "base/text.h"
+
+namespace vigil::http {
+
+// The defaults are finite (P0). A negative duration, or kNone, means none.
+struct ServerOptions {
+  static constexpr Duration kNone = Duration(-1);
+
+  // Where to listen. Port 0 lets the kernel choose; Server::endpoint() tells. "0.0.0.0" and "::"
+  // are every interface.
+  HostPort listen{"127.0.0.1", 0};
+
+  // --- Deadlines. Points in time, never moved by bytes that trickle in.
+
+  // The request line and all headers. From accept on a new connection, from the first byte on a
+  // kept-alive one. A head that is late gets 408 (slowloris); a connection that never sent a byte
+  // is closed silently. 0: as read_timeout.
+  Duration read_header_timeout = std::chrono::seconds(10);
+  // The whole request with its body, from the same moment. A late body is the handler's read error,
+  // or 408 while the engine still collects it. 0: none.
+  Duration read_timeout = std::chrono::seconds(30);
+  // From the end of the head to the last byte of the response. The connection is cut: a slow reader
+  // holds nothing longer than this. 0: none.
+  Duration write_timeout = std::chrono::seconds(30);
+  // Between a response and the first byte of the next request. 0: as read_timeout.
+  Duration idle_timeout = std::chrono::seconds(60);
+
+  // --- Sizes.
+
+  // Request line and headers; 431 beyond it, 414 if the target alone is longer. 256 bytes to 1 MiB.
+  std::size_t max_header_bytes = 64 * 1024;
+  // Header lines; 431 beyond it.
+  std::size_t max_header_fields = 256;
+  // A request's body: 413 at once if it is announced, else resource_exhausted from Request::read().
+  // 0: none.
+  std::uint64_t max_body_bytes = 16 * 1024 * 1024;
+
+  // --- Limits. 0 means none.
+
+  // Open connections. The one too many gets 503 with Retry-After and is closed.
+  std::size_t max_connections = 0;
+  // Open connections of one peer address; answered likewise.
+  std::size_t max_connections_per_ip = 0;
+  // Requests inside handlers. The one too many gets 503 with Retry-After at once; its connection
+  // stays open.
+  std::size_t max_in_flight = 0;
+
+  // --- Threads.
+
+  // Epoll instances, each with its connections. 0: one a core, at most 16.
+  std::size_t pollers = 0;
+  // Threads of the engine: a handler that blocks holds one. A request that finds none free gets
+  // 503.
+  std::size_t max_threads = 10'000;
+  // Idle worker threads that are kept for the next handler that blocks; others end. They cost stack
+  // and nothing else.
+  std::size_t idle_threads_max = 64;
+  // Stack of an engine thread, in which handlers run. 0: the system's default (8 MiB, of which only
+  // what is touched counts).
+  std::size_t stack_bytes = 0;
+  // First part of the threads' names, at most 5 characters: "vigil" gives "vigil-poll-0",
+  // "vigil-work-3".
+  std::string thread_name = "vigil";
+
+  // The listen(2) backlog; the kernel caps it at net.core.somaxconn.
+  int backlog = 4096;
+};
+
+}  // namespace vigil::http

@@ -1,0 +1,84 @@
+// What a server counts, and what shutdown() reports.
+#pragma once
+
+#include <sys/types.h>
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "leakwatch/task_registry.h"
+
+namespace vigil::http {
+
+// A snapshot. Counters since start() except where "now" is said. Read without a lock: the members
+// are each right, but not of exactly the same moment.
+struct ServerStats {
+  struct ConnectionsNow {
+    std::uint64_t fresh = 0;  // accepted, not a byte yet
+    std::uint64_t reading_head = 0;
+    std::uint64_t reading_body =
+        0;  // small bodies that the engine collects; streamed ones count as handling
+    std::uint64_t handling = 0;
+    std::uint64_t flushing = 0;  // the response waits for a slow reader
+    std::uint64_t idle = 0;
+    std::uint64_t lingering = 0;  // an error was answered; waiting for the client to close
+    std::uint64_t open() const {
+      return fresh + reading_head + reading_body + handling + flushing + idle + lingering;
+    }
+  } connections;
+
+  std::uint64_t accepted = 0;
+  std::uint64_t accept_errors = 0;
+  std::uint64_t requests = 0;                     // heads that were well-formed
+  std::array<std::uint64_t, 6> status_classes{};  // [2] counts 2xx, …; responses of every origin
+  std::uint64_t bad_requests = 0;  // malformed: 400, 413, 414, 417, 431, 501, 505 by the engine
+  std::uint64_t handler_exceptions = 0;
+
+  struct Timeouts {
+    std::uint64_t read_header = 0;
+    std::uint64_t read = 0;
+    std::uint64_t write = 0;
+    std::uint64_t idle = 0;
+  } timeouts;
+
+  struct LimitsHit {
+    std::uint64_t connections = 0;
+    std::uint64_t connections_per_ip = 0;
+    std::uint64_t in_flight = 0;
+    std::uint64_t threads = 0;      // 503 because no thread could be had
+    std::uint64_t descriptors = 0;  // newcomers closed because of EMFILE
+  } limits_hit;
+
+  std::uint64_t bytes_received = 0;
+  std::uint64_t bytes_sent = 0;
+
+  // How handlers ran: on the polling thread, after handing polling over, and taken over by the
+  // monitor.
+  std::uint64_t ran_inline = 0;
+  std::uint64_t ran_handed_over = 0;
+  std::uint64_t rescued = 0;
+  std::uint64_t threads_now = 0;
+
+  std::uint64_t headers_refused = 0;  // response fields with CR, LF or NUL that were dropped
+};
+
+// A handler that had not returned when the server went down.
+struct RunningHandler {
+  std::string label;         // the route's pattern; empty where no router was involved
+  Duration age{0};           // since the handler began
+  pid_t tid = 0;             // its thread, for a look at its stack
+  leakwatch::TaskId task{};  // in the task registry; kNone if no router was involved
+};
+
+struct ShutdownReport {
+  std::uint64_t drained = 0;            // requests in flight that finished
+  std::uint64_t closed_idle = 0;        // connections closed between requests, or that never spoke
+  std::uint64_t forced = 0;             // connections cut at the deadline
+  std::vector<RunningHandler> running;  // handlers that went on beyond the deadline
+  bool complete() const { return forced == 0 && running.empty(); }
+};
+
+}  // namespace vigil::http

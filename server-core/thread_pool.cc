@@ -1,0 +1,132 @@
+#include "server-core/thread_pool.h"
+
+#include <algorithm>
+#include <new>
+
+#include "server-core/engine.h"
+#include "server-core/engine_thread.h"
+
+namespace vigil::http {
+
+ThreadPool::ThreadPool(Engine& engine) : engine_(engine) {}
+
+ThreadPool::~ThreadPool() { stop_and_join(); }
+
+EngineThread* ThreadPool::take(const char* role) {
+  std::unique_lock lock(mutex_);
+  if (stopping_) return nullptr;
+  reap_ended(lock);
+  if (!idle_.empty()) {
+    EngineThread* thread = idle_.back();
+    idle_.pop_back();
+    return thread;
+  }
+  return spawn(role);
+}
+
+// With the lock held: starting a thread takes some 30 us, and happens when load grows.
+EngineThread* ThreadPool::spawn(const char* role) {
+  if (threads_.size() >= engine_.options.max_threads) return nullptr;
+  try {
+    const std::string name =
+        engine_.options.thread_name + "-" + role + "-" + std::to_string(spawned_);
+    auto thread = std::make_unique<EngineThread>(engine_, name.substr(0, 15));
+    threads_.reserve(threads_.size() + 1);
+    idle_.reserve(threads_.size() + 1);
+    ended_.reserve(threads_.size() + 1);
+    if (!thread->start()) return nullptr;
+    ++spawned_;
+    threads_.push_back(std::move(thread));
+    return threads_.back().get();
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
+void ThreadPool::run(EngineThread& thread, Poller& poller) {
+  std::lock_guard lock(mutex_);
+  thread.assigned = &poller;
+  thread.wake.notify_one();
+}
+
+void ThreadPool::put_back(EngineThread& thread) {
+  std::lock_guard lock(mutex_);
+  idle_.push_back(&thread);
+  if (stopping_) thread.wake.notify_one();
+}
+
+Poller* ThreadPool::wait_for_work(EngineThread& thread) {
+  std::unique_lock lock(mutex_);
+  if (!thread.fresh) {
+    if (idle_.size() >= engine_.options.idle_threads_max) return nullptr;
+    idle_.push_back(&thread);
+  }
+  // A fresh thread was started for somebody who holds it already: it is not idle.
+  thread.fresh = false;
+  while (thread.assigned == nullptr && !stopping_) thread.wake.wait(lock);
+  if (thread.assigned == nullptr) std::erase(idle_, &thread);
+  return std::exchange(thread.assigned, nullptr);
+}
+
+void ThreadPool::thread_ended(EngineThread& thread) {
+  std::lock_guard lock(mutex_);
+  ended_.push_back(&thread);
+}
+
+void ThreadPool::reap_ended(std::unique_lock<std::mutex>&) {
+  for (EngineThread* thread : ended_) {
+    thread->join();  // it has nothing left to do but return
+    for (std::size_t i = 0; i < static_cast<std::size_t>(Counter::kCount); ++i) {
+      const auto counter = static_cast<Counter>(i);
+      retired_.add(counter, thread->counters.get(counter));
+    }
+    std::erase_if(threads_, [&](const auto& owned) { return owned.get() == thread; });
+  }
+  ended_.clear();
+}
+
+void ThreadPool::stop_and_join() {
+  std::vector<EngineThread*> all;
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    for (const auto& thread : threads_) {
+      thread->wake.notify_one();
+      all.push_back(thread.get());
+    }
+  }
+  for (EngineThread* thread : all) thread->join();
+  std::unique_lock lock(mutex_);
+  reap_ended(lock);
+}
+
+std::size_t ThreadPool::size() const {
+  std::lock_guard lock(mutex_);
+  return threads_.size() - ended_.size();
+}
+
+std::int64_t ThreadPool::sum(Counter counter) const {
+  std::lock_guard lock(mutex_);
+  std::int64_t total = retired_.get(counter);
+  for (const auto& thread : threads_) total += thread->counters.get(counter);
+  return total;
+}
+
+void ThreadPool::add(Counter counter, std::int64_t n) {
+  std::lock_guard lock(mutex_);
+  retired_.add(counter, n);
+}
+
+std::vector<RunningHandler> ThreadPool::running_handlers() const {
+  const MonotonicTime now = engine_.clock.now();
+  std::vector<RunningHandler> running;
+  std::lock_guard lock(mutex_);
+  for (const auto& thread : threads_) {
+    if (auto handler = thread->running_handler(now)) running.push_back(*std::move(handler));
+  }
+  std::sort(running.begin(), running.end(),
+            [](const RunningHandler& a, const RunningHandler& b) { return a.age > b.age; });
+  return running;
+}
+
+}  // namespace vigil::http

@@ -1,0 +1,139 @@
+#include "tests/server-core/test_server.h"
+
+#include <thread>
+
+#include "tests/support/catch.h"
+
+namespace vigil::test {
+
+using http::Request;
+using http::ResponseWriter;
+
+void Gate::wait() {
+  std::unique_lock lock(mutex_);
+  ++waiting_;
+  changed_.wait(lock, [&] { return open_; });
+  --waiting_;
+}
+
+void Gate::open() {
+  std::lock_guard lock(mutex_);
+  open_ = true;
+  changed_.notify_all();
+}
+
+int Gate::waiting() const {
+  std::lock_guard lock(mutex_);
+  return waiting_;
+}
+
+void QuietSink::write(const LogRecord& record) noexcept {
+  std::lock_guard lock(mutex_);
+  if (text_.size() < 1 << 20) text_ += to_json_line(record);
+}
+
+bool QuietSink::saw(std::string_view text) const {
+  std::lock_guard lock(mutex_);
+  return text_.find(text) != std::string::npos;
+}
+
+bool eventually(const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+http::ServerOptions test_options() {
+  http::ServerOptions options;
+  options.pollers = 2;
+  return options;
+}
+
+namespace {
+
+void echo(ResponseWriter& response, Request& request, std::atomic<int>& errors) {
+  char bytes[4096];
+  while (true) {
+    const Result<std::size_t> got = request.read(bytes);
+    if (!got) {
+      ++errors;
+      response.headers().set("X-Error", error_code_name(got.error().code()));
+      return http::write_error(response, 400, error_code_name(got.error().code()));
+    }
+    if (*got == 0) break;
+    if (!response.write({bytes, *got})) return;
+  }
+  for (std::size_t i = 0; i < request.trailers().size(); ++i) {
+    (void)response.write("|" + std::string(request.trailers().at(i).name));
+  }
+}
+
+void big(ResponseWriter& response, Request& request, std::atomic<int>& errors) {
+  const std::string block(10'000, 'x');
+  auto left = static_cast<std::size_t>(std::stoull(std::string(request.query("n").value_or("0"))));
+  while (left > 0) {
+    const std::size_t size = std::min(left, block.size());
+    if (!response.write(std::string_view(block).substr(0, size))) {
+      ++errors;
+      return;
+    }
+    left -= size;
+  }
+}
+
+void wait_for_stop(ResponseWriter& response, Request& request, std::atomic<int>& stopped) {
+  std::mutex mutex;
+  std::condition_variable_any changed;
+  std::unique_lock lock(mutex);
+  const bool never = changed.wait(lock, request.stop_token(), [] { return false; });
+  if (!never) ++stopped;
+  (void)response.write("stopped\n");
+}
+
+}  // namespace
+
+TestServer::TestServer(http::ServerOptions options, const std::function<void(http::Router&)>& add) {
+  http::Router router(registry);
+  const auto route = [&](const char* pattern, http::Handler handler) {
+    REQUIRE(router.handle(pattern, std::move(handler)).ok());
+  };
+  route("GET /hello", [](ResponseWriter& response, Request&) { (void)response.write("hello\n"); });
+  route("GET /hold", [this](ResponseWriter& response, Request&) {
+    gate.wait();
+    (void)response.write("released\n");
+  });
+  route("/echo", [this](ResponseWriter& response, Request& request) {
+    echo(response, request, read_errors);
+  });
+  route("/noread", [](ResponseWriter& response, Request&) { (void)response.write("unread\n"); });
+  route("GET /big", [this](ResponseWriter& response, Request& request) {
+    big(response, request, write_errors);
+  });
+  route("GET /stop", [this](ResponseWriter& response, Request& request) {
+    wait_for_stop(response, request, stopped);
+  });
+  route("GET /throw", [](ResponseWriter&, Request&) { throw std::runtime_error("secret text"); });
+  if (add) add(router);
+  auto created = http::Server::create(std::move(options), router, registry, sink, clock);
+  REQUIRE(created.ok());
+  server = *std::move(created);
+  REQUIRE(server->start().ok());
+}
+
+TestServer::~TestServer() { gate.open(); }
+
+std::string TestServer::get(const std::string& target) {
+  RawClient client = connect();
+  client.send(get_request(target));
+  const RawResponse response = client.read_response();
+  return std::to_string(response.status) + " " + response.body;
+}
+
+std::string get_request(const std::string& target, const std::string& fields) {
+  return "GET " + target + " HTTP/1.1\r\nHost: x\r\n" + fields + "\r\n";
+}
+
+}  // namespace vigil::test

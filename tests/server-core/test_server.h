@@ -1,0 +1,78 @@
+// A real server on a free port of 127.0.0.1, with routes that the socket tests share.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "leakwatch/task_registry.h"
+#include "server-core/router.h"
+#include "server-core/server.h"
+#include "tests/support/raw_client.h"
+
+namespace vigil::test {
+
+// Handlers wait in it until it is opened.
+class Gate {
+ public:
+  void wait();
+  void open();
+  int waiting() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool open_ = false;
+  int waiting_ = 0;
+};
+
+class QuietSink final : public LogSink {
+ public:
+  void write(const LogRecord& record) noexcept override;
+  bool saw(std::string_view text) const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::string text_;
+};
+
+// Until `condition` holds, or 10 s have passed; its last value.
+bool eventually(const std::function<bool()>& condition);
+
+// Options for tests: deadlines of the defaults, two pollers.
+http::ServerOptions test_options();
+
+class TestServer {
+ public:
+  // Routes: GET /hello, GET /hold (waits in `gate`), /echo (body back; "error: <code>" instead if
+  // reading fails), /noread, GET /big?n=, GET /stop (waits for its stop token), GET /throw, plus
+  // what `add` adds.
+  explicit TestServer(http::ServerOptions options = test_options(),
+                      const std::function<void(http::Router&)>& add = {});
+  ~TestServer();
+
+  http::Server& operator*() { return *server; }
+  http::Server* operator->() { return server.get(); }
+  RawClient connect() { return RawClient(server->endpoint()); }
+  http::ServerStats stats() const { return server->stats(); }
+  // "<status> <body>" of one request on a connection of its own.
+  std::string get(const std::string& target);
+
+  SystemClock clock;
+  QuietSink sink;
+  leakwatch::TaskRegistry registry{clock};
+  Gate gate;
+  std::atomic<int> stopped{0};       // handlers of /stop that saw their token
+  std::atomic<int> read_errors{0};   // in /echo
+  std::atomic<int> write_errors{0};  // in /big
+  std::unique_ptr<http::Server> server;
+};
+
+std::string get_request(const std::string& target, const std::string& fields = {});
+
+}  // namespace vigil::test
