@@ -1,0 +1,74 @@
+#include "endpoints/dump.h"
+
+#include <unordered_map>
+#include <unordered_set>
+
+#include <fmt/format.h>
+
+#include "base/text.h"
+
+namespace vigil::endpoints {
+namespace {
+
+using leakwatch::LiveStack;
+using leakwatch::TaskInfo;
+
+// ", 3 minutes", ", 1 minutes" as Go prints it (it never says "minute"), nothing below one.
+std::string minutes_of(Duration age) {
+  const auto minutes = std::chrono::duration_cast<std::chrono::minutes>(age).count();
+  return minutes < 1 ? std::string() : fmt::format(", {} minutes", minutes);
+}
+
+std::string json_quoted(std::string_view text) {
+  std::string out = "\"";
+  append_json_escaped(out, text);
+  return out + "\"";
+}
+
+void append_task(std::string& out, const TaskInfo& task, const LiveStack* stack,
+                 MonotonicTime now) {
+  const Duration age = task.age(now);
+  fmt::format_to(std::back_inserter(out), "goroutine {} [{}{}, labels:{{\"route\":{}}}]:\n",
+                 static_cast<std::uint64_t>(task.id), stack ? stack->state : "gone",
+                 minutes_of(age), json_quoted(task.label));
+  if (stack) out += format_stack(*stack);
+  fmt::format_to(std::back_inserter(out), "# task {}: {}, age {}, thread {} {}\n",
+                 static_cast<std::uint64_t>(task.id), valid_utf8(task.label), format_duration(age),
+                 task.thread, stack ? valid_utf8(stack->thread_name) : "(gone)");
+  if (task.parent != leakwatch::TaskId::kNone) {
+    fmt::format_to(std::back_inserter(out), "# inside task {}\n",
+                   static_cast<std::uint64_t>(task.parent));
+  }
+}
+
+void append_thread(std::string& out, const LiveStack& stack) {
+  fmt::format_to(std::back_inserter(out), "goroutine {} [{}]:\n", stack.thread, stack.state);
+  out += format_stack(stack);
+  fmt::format_to(std::back_inserter(out), "# thread {} {}\n", stack.thread,
+                 valid_utf8(stack.thread_name));
+}
+
+}  // namespace
+
+std::string format_dump(const std::vector<TaskInfo>& tasks, const std::vector<LiveStack>& stacks,
+                        MonotonicTime now) {
+  std::unordered_map<pid_t, const LiveStack*> by_thread;
+  for (const LiveStack& stack : stacks) by_thread.emplace(stack.thread, &stack);
+
+  std::string out;
+  std::unordered_set<pid_t> with_task;
+  for (const TaskInfo& task : tasks) {
+    if (!out.empty()) out += '\n';
+    const auto stack = by_thread.find(task.thread);
+    append_task(out, task, stack == by_thread.end() ? nullptr : stack->second, now);
+    with_task.insert(task.thread);
+  }
+  for (const LiveStack& stack : stacks) {
+    if (with_task.contains(stack.thread)) continue;
+    if (!out.empty()) out += '\n';
+    append_thread(out, stack);
+  }
+  return out;
+}
+
+}  // namespace vigil::endpoints

@@ -1,0 +1,197 @@
+#include "endpoints/pages.h"
+
+#include <cassert>
+#include <string>
+
+#include <fmt/format.h>
+
+#include "base/text.h"
+#include "endpoints/guard.h"
+#include "endpoints/process.h"
+#include "endpoints/profiles.h"
+#include "endpoints/tasks.h"
+#include "server-core/router.h"
+
+namespace vigil::endpoints {
+namespace {
+
+constexpr std::string_view kProfiles = "/debug/pprof/";
+constexpr std::size_t kPostBytesMax = 4 * 1024 * 1024;  // a symbol request: 19 bytes an address
+
+constexpr PageEntry kPages[] = {
+    {.path = "/debug/pprof/goroutine",
+     .render = goroutine_page,
+     .description =
+         "Stack traces of all tasks and threads. debug=2 prints one block for each, as an "
+         "uncaught panic does in Go."},
+    {.path = "/debug/pprof/heap",
+     .render = heap_page,
+     .description = "A sampling of the memory allocations of live objects."},
+    {.path = "/debug/pprof/profile",
+     .render = cpu_profile_page,
+     .description =
+         "CPU profile. The seconds parameter sets its duration, hz its rate (100). Read it "
+         "with: go tool pprof URL",
+     .seconds_default = 30},
+    {.path = "/debug/pprof/cmdline",
+     .render = cmdline_page,
+     .description = "The command line of this program; values that look secret are hidden."},
+    {.path = "/debug/pprof/symbol",
+     .render = symbol_page,
+     .methods = Methods::kGetAndPost,
+     .description =
+         "Looks up the program counters of the request and gives their functions' names."},
+    {.path = "/debug/tasks",
+     .render = tasks_page,
+     .description = "What runs right now: each task with its age. format=json for programs."},
+    {.path = "/debug/leakwatch",
+     .render = leakwatch_page,
+     .description =
+         "Handlers that are, or were, stuck past the watchdog's threshold, each with its "
+         "stack. format=json for programs."},
+};
+
+std::string_view short_name(const PageEntry& page) {
+  return page.path.starts_with(kProfiles) ? page.path.substr(kProfiles.size()) : page.path;
+}
+
+// The number in the index's first column; empty where a count means nothing.
+std::string count_of(const PageEntry& page, const Services& services) {
+  if (page.render == tasks_page) return fmt::to_string(services.tasks.counters().live);
+  if (page.render == leakwatch_page) {
+    return fmt::to_string(services.watchdog.counters().stuck_now);
+  }
+  return "";
+}
+
+void write_page(http::ResponseWriter& response, const Page& page) {
+  response.status(page.status);
+  http::HeaderMap& headers = response.headers();
+  headers.set("Content-Type", page.content_type);
+  headers.set("X-Content-Type-Options", "nosniff");
+  headers.set("Cache-Control", "no-store");
+  if (page.pprof_error) headers.set("X-Go-Pprof", "1");
+  if (!page.attachment.empty()) {
+    headers.set("Content-Disposition", fmt::format("attachment; filename=\"{}\"", page.attachment));
+  }
+  // A client that is gone is no error of ours.
+  (void)response.write(page.body);
+}
+
+// A capture takes its seconds before the first byte is written: the write deadline counts from
+// there.
+void extend_write_deadline(http::ResponseWriter& response, const http::Request& request,
+                           const PageEntry& entry, const Services& services) {
+  if (request.deadline() == kNoDeadline) return;
+  const auto text = request.query("seconds");
+  const auto seconds = parse_integer(text.value_or(""), 1, services.seconds_max);
+  const auto longer =
+      std::chrono::seconds(seconds ? *seconds : std::int64_t{entry.seconds_default});
+  response.set_write_deadline(request.deadline() + longer);
+}
+
+void serve(const PageEntry& entry, const Services& services, http::ResponseWriter& response,
+           http::Request& request) {
+  PageRequest page_request{.method = request.method(),
+                           .path = request.path(),
+                           .raw_query = request.raw_query(),
+                           .query = request.query(),
+                           .body = {},
+                           .stop = request.stop_token()};
+  std::string body;
+  if (request.method() == "POST") {
+    Result<std::string> read = request.read_all(kPostBytesMax);
+    if (!read) return write_page(response, error_page(read.error()));
+    body = *std::move(read);
+    page_request.body = body;
+  }
+  extend_write_deadline(response, request, entry, services);
+  write_page(response, entry.render(page_request, services));
+}
+
+void add_route(http::Router& router, std::string pattern, http::Handler handler) {
+  const Result<void> added = router.handle(pattern, std::move(handler));
+  assert(added.ok());  // the table above is constant: a conflict in it is our bug
+  (void)added;
+}
+
+}  // namespace
+
+std::span<const PageEntry> all_pages() { return kPages; }
+
+Page index_page(const PageRequest&, const Services& services) {
+  std::string rows;
+  std::string descriptions;
+  for (const PageEntry& entry : kPages) {
+    const bool is_profile = entry.render == goroutine_page || entry.render == heap_page;
+    const std::string name = html_escaped(short_name(entry));
+    fmt::format_to(std::back_inserter(rows),
+                   "<tr><td class=count>{}</td><td><a href=\"{}{}\">{}</a></td></tr>\n",
+                   count_of(entry, services), html_escaped(entry.path),
+                   is_profile ? "?debug=1" : "", name);
+    fmt::format_to(std::back_inserter(descriptions), "<li><b>{}:</b> {}</li>\n", name,
+                   html_escaped(entry.description));
+  }
+  Page page;
+  page.content_type = "text/html; charset=utf-8";
+  page.body = fmt::format(R"(<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>/debug/pprof/</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem }}
+td {{ padding: 0 1rem 0 0 }} .count {{ text-align: right; font-variant-numeric: tabular-nums }}
+th {{ text-align: left; font-weight: 600 }}
+code {{ font-size: 90% }}
+</style>
+</head>
+<body>
+<h1>/debug/pprof/</h1>
+<p>Set <code>debug=1</code> on a profile to read it as text.</p>
+<h2>Pages</h2>
+<table>
+<tr><th class=count>Count</th><th>Page</th></tr>
+{}</table>
+<p><a href="/debug/pprof/goroutine?debug=2">full stack dump of every task and thread</a></p>
+<h2>What they are</h2>
+<ul>
+{}</ul>
+</body>
+</html>
+)",
+                          rows, descriptions);
+  return page;
+}
+
+http::Handler debug_handler(const Services& services, leakwatch::TaskRegistry& listener_tasks) {
+  http::Router router(listener_tasks);
+  for (const PageEntry& entry : kPages) {
+    const auto handler = [&entry, &services](http::ResponseWriter& response,
+                                             http::Request& request) {
+      serve(entry, services, response, request);
+    };
+    add_route(router, fmt::format("GET {}", entry.path), handler);
+    if (entry.methods == Methods::kGetAndPost) {
+      add_route(router, fmt::format("POST {}", entry.path), handler);
+    }
+  }
+  add_route(router, fmt::format("GET {}{{$}}", kProfiles),
+            [&services](http::ResponseWriter& response, http::Request&) {
+              write_page(response, index_page({}, services));
+            });
+  add_route(router, fmt::format("GET {}{{name}}", kProfiles),
+            [](http::ResponseWriter& response, http::Request&) {
+              write_page(response, error_page(404, "Unknown profile"));
+            });
+  return [router](http::ResponseWriter& response, http::Request& request) {
+    const auto reason = refusal({.host = request.host(),
+                                 .origin = request.header("Origin"),
+                                 .sec_fetch_site = request.header("Sec-Fetch-Site")});
+    if (reason) return write_page(response, error_page(403, *reason));
+    router(response, request);
+  };
+}
+
+}  // namespace vigil::endpoints

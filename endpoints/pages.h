@@ -1,0 +1,39 @@
+// The table of all debug pages, and how they are mounted on a vigil::http server.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "endpoints/page.h"
+#include "endpoints/services.h"
+#include "leakwatch/task_registry.h"
+#include "server-core/handler.h"
+
+namespace vigil::endpoints {
+
+// How a page is reached. GET serves HEAD too.
+enum class Methods : std::uint8_t { kGet, kGetAndPost };
+
+struct PageEntry {
+  std::string_view path;
+  Page (*render)(const PageRequest&, const Services&);
+  Methods methods = Methods::kGet;
+  std::string_view description = "";  // a sentence for the index
+  // Seconds that the page takes when the request does not say: its write deadline is moved by as
+  // much.
+  int seconds_default = 0;
+};
+
+// Every page but the index, in the order in which the index shows them.
+std::span<const PageEntry> all_pages();
+
+// Go's index: a table of counts and profiles with links, then what each profile is.
+Page index_page(const PageRequest& request, const Services& services);
+
+// What a debug listener runs: the guard (guard.h) around a router of every page.
+// "/debug/pprof/NAME" without a page is Go's 404 "Unknown profile". Both arguments must outlive the
+// handler. `listener_tasks` gets a task for each page that is being served; it is not
+// Services::tasks, because a 30 s profile is not a stuck handler of the program.
+http::Handler debug_handler(const Services& services, leakwatch::TaskRegistry& listener_tasks);
+
+}  // namespace vigil::endpoints

@@ -1,0 +1,43 @@
+// Everything that the debug pages read. Filled by agent/; the pages hold no state of their own.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "leakwatch/stack_source.h"
+#include "leakwatch/task_registry.h"
+#include "leakwatch/watchdog.h"
+#include "sampler/cpu_profiler.h"
+#include "sampler/heap_profiler.h"
+#include "sampler/module_table.h"
+#include "sampler/symbolizer.h"
+#include "sampler/thread_snapshot.h"
+
+namespace vigil::endpoints {
+
+// References must outlive every request. All parts are thread-safe.
+struct Services {
+  Clock& clock;
+  leakwatch::TaskRegistry& tasks;
+  leakwatch::Watchdog& watchdog;
+  leakwatch::StackSource& stacks;
+  sampler::Modules& modules;
+  sampler::Symbolizer& symbolizer;
+  sampler::StackCollector& collector;
+  sampler::CpuProfiler& cpu;
+  // Null where the program does not run on tcmalloc; `heap_absent` says so in a sentence then.
+  sampler::HeapProfiler* heap = nullptr;
+  std::string heap_absent;
+
+  // The program and its arguments, with secrets already redacted (redacted_arguments()).
+  std::vector<std::string> command_line;
+
+  // The longest capture that a page accepts, in seconds.
+  int seconds_max = 300;
+  // How long a dump waits for threads that do not answer.
+  Duration dump_timeout = std::chrono::seconds(2);
+};
+
+}  // namespace vigil::endpoints

@@ -1,0 +1,139 @@
+#include "endpoints/tasks.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/text.h"
+
+namespace vigil::endpoints {
+namespace {
+
+using leakwatch::StuckReport;
+using leakwatch::TaskInfo;
+using nlohmann::ordered_json;
+
+bool wants_json(const PageRequest& request) {
+  return request.query.get("format").value_or("") == "json";
+}
+
+Page json_page(const ordered_json& document) {
+  Page page;
+  page.content_type = "application/json";
+  // Labels and file names are the program's own bytes: what is not UTF-8 is replaced, never an
+  // exception.
+  page.body = document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return page;
+}
+
+std::int64_t milliseconds(Duration duration) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+}
+
+std::int64_t unix_milliseconds(WallTime time) { return milliseconds(time.time_since_epoch()); }
+
+ordered_json to_json(const TaskInfo& task) {
+  return {{"id", static_cast<std::uint64_t>(task.id)},
+          {"parent", static_cast<std::uint64_t>(task.parent)},
+          {"label", task.label},
+          {"thread", task.thread}};
+}
+
+ordered_json to_json(const leakwatch::LiveStack& stack) {
+  ordered_json frames = ordered_json::array();
+  for (const sampler::TextFrame& frame : stack.frames) {
+    frames.push_back({{"function", frame.function},
+                      {"file", frame.file},
+                      {"line", frame.line},
+                      {"inlined", frame.inlined}});
+  }
+  return {{"state", stack.state},
+          {"thread_name", stack.thread_name},
+          {"failure", stack.failure},
+          {"frames", std::move(frames)}};
+}
+
+ordered_json to_json(const StuckReport& report, MonotonicTime now) {
+  const bool stuck = report.state == leakwatch::EpisodeState::kStuck;
+  ordered_json json = {{"report", report.number},
+                       {"state", episode_state_name(report.state)},
+                       {"task", to_json(report.task)},
+                       {"flagged_at_unix_ms", unix_milliseconds(report.flagged_at)},
+                       {"age_when_flagged_ms", milliseconds(report.age_when_flagged)}};
+  json["age_ms"] = milliseconds(stuck ? report.task.age(now) : report.total_age);
+  json["stack"] = to_json(report.stack);
+  return json;
+}
+
+ordered_json leakwatch_json(const Services& services, MonotonicTime now) {
+  const auto counters = services.watchdog.counters();
+  ordered_json reports = ordered_json::array();
+  for (const StuckReport& report : services.watchdog.reports()) {
+    reports.push_back(to_json(report, now));
+  }
+  return {{"threshold_ms", milliseconds(services.watchdog.threshold())},
+          {"stuck_now", counters.stuck_now},
+          {"flagged", counters.flagged},
+          {"recovered", counters.recovered},
+          {"reports_dropped", counters.reports_dropped},
+          {"reports", std::move(reports)}};
+}
+
+void append_report(std::string& out, const StuckReport& report, MonotonicTime now) {
+  const bool stuck = report.state == leakwatch::EpisodeState::kStuck;
+  const Duration age = stuck ? report.task.age(now) : report.total_age;
+  fmt::format_to(std::back_inserter(out),
+                 "\nreport {}: {}, {}, age {} (flagged at {})\ntask {}, thread {} {} [{}]\n{}",
+                 report.number, valid_utf8(report.task.label), episode_state_name(report.state),
+                 format_duration(age), format_duration(report.age_when_flagged),
+                 static_cast<std::uint64_t>(report.task.id), report.task.thread,
+                 valid_utf8(report.stack.thread_name), report.stack.state,
+                 format_stack(report.stack));
+}
+
+std::string leakwatch_text(const Services& services, MonotonicTime now) {
+  const auto counters = services.watchdog.counters();
+  if (services.watchdog.threshold() == Duration::zero()) return "watchdog: off\n";
+  std::string out = fmt::format("watchdog: tasks older than {} are flagged\n",
+                                format_duration(services.watchdog.threshold()));
+  fmt::format_to(std::back_inserter(out),
+                 "stuck now {}, flagged {}, recovered {}, reports dropped {}\n", counters.stuck_now,
+                 counters.flagged, counters.recovered, counters.reports_dropped);
+  for (const StuckReport& report : services.watchdog.reports()) append_report(out, report, now);
+  return out;
+}
+
+}  // namespace
+
+Page tasks_page(const PageRequest& request, const Services& services) {
+  const auto tasks = services.tasks.snapshot();
+  const auto counters = services.tasks.counters();
+  const MonotonicTime now = services.clock.now();
+  if (wants_json(request)) {
+    ordered_json list = ordered_json::array();
+    for (const TaskInfo& task : tasks) {
+      list.push_back(to_json(task));
+      list.back()["age_ms"] = milliseconds(task.age(now));
+    }
+    return json_page({{"live", tasks.size()},
+                      {"started", counters.started},
+                      {"untracked", counters.untracked},
+                      {"tasks", std::move(list)}});
+  }
+  std::string out = fmt::format("tasks: {} live, {} started, {} untracked\n", tasks.size(),
+                                counters.started, counters.untracked);
+  if (!tasks.empty())
+    out += fmt::format("{:>10} {:>10} {:>8}  {}\n", "ID", "AGE", "THREAD", "LABEL");
+  for (const TaskInfo& task : tasks) {
+    out += fmt::format("{:>10} {:>10} {:>8}  {}\n", static_cast<std::uint64_t>(task.id),
+                       format_duration(task.age(now)), task.thread, valid_utf8(task.label));
+  }
+  return text_page(std::move(out));
+}
+
+Page leakwatch_page(const PageRequest& request, const Services& services) {
+  const MonotonicTime now = services.clock.now();
+  if (wants_json(request)) return json_page(leakwatch_json(services, now));
+  return text_page(leakwatch_text(services, now));
+}
+
+}  // namespace vigil::endpoints
