@@ -1,0 +1,209 @@
+#include "agent/agent.h"
+
+#include <arpa/inet.h>
+
+#include <fstream>
+
+#include "endpoints/pages.h"
+#include "endpoints/process.h"
+#include "endpoints/services.h"
+#include "leakwatch/live_stacks.h"
+#include "sampler/cpu_profiler.h"
+#include "sampler/heap_profiler.h"
+#include "sampler/module_table.h"
+#include "sampler/signal_channel.h"
+#include "sampler/symbolizer.h"
+#include "sampler/thread_snapshot.h"
+#include "sampler/unwinder.h"
+#include "server-core/server.h"
+
+namespace vigil {
+namespace {
+
+constexpr std::size_t kDebugConnectionsMax = 64;
+
+bool is_loopback(const std::string& host) {
+  in_addr v4{};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  in6_addr v6{};
+  return inet_pton(AF_INET6, host.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+Result<void> check_loopback(const HostPort& endpoint) {
+  if (is_loopback(endpoint.host)) return {};
+  return Error(
+      ErrorCode::kPermissionDenied,
+      "the debug listener would be reachable from other machines at " + format_host_port(endpoint) +
+          ", and its pages show the inside of this process: bind it to 127.0.0.1 or [::1]");
+}
+
+std::vector<std::string> own_command_line() {
+  std::vector<std::string> arguments;
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  std::string argument;
+  while (std::getline(file, argument, '\0')) arguments.push_back(argument);
+  return arguments;
+}
+
+http::ServerOptions listener_options(const HostPort& endpoint) {
+  http::ServerOptions options;
+  options.listen = endpoint;
+  options.max_connections = kDebugConnectionsMax;
+  options.max_body_bytes = 4 * 1024 * 1024;
+  options.pollers = 1;
+  options.max_threads = kDebugConnectionsMax + 2;
+  options.thread_name = "vgdbg";
+  return options;
+}
+
+}  // namespace
+
+// In the order of construction: each part uses only those above it.
+struct Agent::Parts {
+  Parts(leakwatch::TaskRegistry& task_registry, LogSink& sink, Clock& clk)
+      : clock(clk), tasks(task_registry), log(sink, "agent"), listener_tasks(clk) {}
+
+  Clock& clock;
+  leakwatch::TaskRegistry& tasks;
+  Logger log;
+
+  sampler::Modules modules;
+  sampler::Unwinder unwinder{modules};
+  std::unique_ptr<sampler::SignalChannel> channel;
+  std::unique_ptr<sampler::StackCollector> collector;
+  std::unique_ptr<sampler::Symbolizer> symbolizer;
+  std::unique_ptr<sampler::CpuProfiler> cpu;
+  std::unique_ptr<sampler::HeapProfiler> heap;
+  std::string heap_absent;
+  std::unique_ptr<leakwatch::LiveStacks> stacks;
+  std::unique_ptr<leakwatch::Watchdog> watchdog;
+  leakwatch::TaskRegistry listener_tasks;
+  std::unique_ptr<endpoints::Services> services;
+  std::unique_ptr<http::Server> listener;
+
+  Result<void> start_sampler();
+  void start_heap(std::int64_t sample_bytes);
+  Result<void> start_watchdog(Duration stuck_after, LogSink& sink);
+  Result<void> start_listener(const AgentOptions& options, LogSink& sink);
+};
+
+Result<void> Agent::Parts::start_sampler() {
+  auto table = modules.refresh();
+  if (!table) return std::move(table).error();
+  auto symbols = sampler::Symbolizer::create({});
+  if (!symbols) return std::move(symbols).error();
+  symbolizer = *std::move(symbols);
+  auto installed = sampler::SignalChannel::install({});
+  if (!installed) return std::move(installed).error();
+  channel = *std::move(installed);
+  auto created = sampler::StackCollector::create({}, clock, modules, unwinder, *channel);
+  if (!created) return std::move(created).error();
+  collector = *std::move(created);
+  cpu = std::make_unique<sampler::CpuProfiler>(clock, modules, unwinder, *channel);
+  stacks = std::make_unique<leakwatch::LiveStacks>(*collector, modules, *symbolizer);
+  return {};
+}
+
+// A program without tcmalloc is served everything but the heap page, which says why.
+void Agent::Parts::start_heap(std::int64_t sample_bytes) {
+  if (sample_bytes == 0) {
+    heap_absent = "heap sampling is switched off in this process (heap_sample_bytes is 0)";
+    return;
+  }
+  auto created = sampler::HeapProfiler::create();
+  if (!created) {
+    heap_absent = created.error().message();
+    return;
+  }
+  heap = *std::move(created);
+  const Result<void> enabled = heap->enable({.interval_bytes = sample_bytes});
+  // Busy means that the program has switched the sampler on itself, which serves as well.
+  if (!enabled && enabled.error().code() != ErrorCode::kBusy) {
+    heap_absent = enabled.error().message();
+    heap.reset();
+  }
+}
+
+Result<void> Agent::Parts::start_watchdog(Duration stuck_after, LogSink& sink) {
+  auto created =
+      leakwatch::Watchdog::create({.threshold = stuck_after}, tasks, *stacks, sink, clock);
+  if (!created) return std::move(created).error();
+  watchdog = *std::move(created);
+  watchdog->start();
+  return {};
+}
+
+Result<void> Agent::Parts::start_listener(const AgentOptions& options, LogSink& sink) {
+  const auto arguments = options.command_line.empty() ? own_command_line() : options.command_line;
+  services = std::make_unique<endpoints::Services>(
+      endpoints::Services{.clock = clock,
+                          .tasks = tasks,
+                          .watchdog = *watchdog,
+                          .stacks = *stacks,
+                          .modules = modules,
+                          .symbolizer = *symbolizer,
+                          .collector = *collector,
+                          .cpu = *cpu,
+                          .heap = heap.get(),
+                          .heap_absent = heap_absent,
+                          .command_line = endpoints::redacted_arguments(arguments)});
+  auto created = http::Server::create(listener_options(options.debug_listen),
+                                      endpoints::debug_handler(*services, listener_tasks),
+                                      listener_tasks, sink, clock);
+  if (!created) return std::move(created).error().with_context("cannot start the debug listener");
+  listener = *std::move(created);
+  return listener->start();
+}
+
+Result<std::unique_ptr<Agent>> Agent::start(AgentOptions options, leakwatch::TaskRegistry& tasks,
+                                            LogSink& sink, Clock& clock) {
+  if (Result<void> checked = check_loopback(options.debug_listen); !checked) {
+    return std::move(checked).error();
+  }
+  auto parts = std::make_unique<Parts>(tasks, sink, clock);
+  if (Result<void> started = parts->start_sampler(); !started) {
+    return std::move(started).error().with_context("cannot start the sampler");
+  }
+  parts->start_heap(options.heap_sample_bytes);
+  if (Result<void> started = parts->start_watchdog(options.stuck_after, sink); !started) {
+    return std::move(started).error();
+  }
+  if (Result<void> started = parts->start_listener(options, sink); !started) {
+    return std::move(started).error();
+  }
+  return std::unique_ptr<Agent>(new Agent(std::move(parts)));
+}
+
+Agent::Agent(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Agent::~Agent() = default;
+
+const HostPort& Agent::debug_endpoint() const { return parts_->listener->endpoint(); }
+
+const leakwatch::Watchdog& Agent::watchdog() const { return *parts_->watchdog; }
+
+leakwatch::StackSource& Agent::stacks() { return *parts_->stacks; }
+
+void Agent::log_shutdown(const http::ShutdownReport& report) {
+  parts_->log.info("server shut down", {{"drained", report.drained},
+                                        {"closed_idle", report.closed_idle},
+                                        {"forced", report.forced},
+                                        {"still_running", report.running.size()}});
+  std::vector<pid_t> threads;
+  for (const http::RunningHandler& handler : report.running) threads.push_back(handler.tid);
+  const auto stacks =
+      parts_->stacks->capture(threads, parts_->clock.now() + std::chrono::milliseconds(500));
+  for (std::size_t i = 0; i < threads.size(); ++i) {
+    const http::RunningHandler& handler = report.running[i];
+    parts_->log.error(
+        "handler still running at shutdown",
+        {{"label", handler.label},
+         {"task", static_cast<std::uint64_t>(handler.task)},
+         {"age_ms", std::chrono::duration_cast<std::chrono::milliseconds>(handler.age).count()},
+         {"thread", handler.tid},
+         {"state", stacks[i].state},
+         {"stack", format_stack(stacks[i])}});
+  }
+}
+
+}  // namespace vigil

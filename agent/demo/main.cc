@@ -1,0 +1,124 @@
+// vigil-demo: a small server on vigil, with one route for each thing that a profile, a dump or the
+// watchdog can show. The tour, the tests and the benchmarks drive it.
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include <fmt/format.h>
+
+#include "agent/agent.h"
+#include "agent/demo/routes.h"
+#include "base/flags.h"
+#include "base/signal_mask.h"
+#include "server-core/router.h"
+#include "server-core/server.h"
+
+namespace {
+
+using vigil::Result;
+
+struct Options {
+  vigil::http::ServerOptions server;
+  vigil::AgentOptions agent;
+  vigil::Duration shutdown_timeout = std::chrono::seconds(10);
+};
+
+constexpr int kExitForced =
+    1;  // the shutdown deadline passed with requests in flight, or the start failed
+
+vigil::FlagTable flag_table(Options& options) {
+  using vigil::duration_flag;
+  using vigil::size_flag;
+  constexpr std::int64_t kCountMax = 1'000'000;
+  constexpr std::int64_t kBytesMax = std::int64_t{1} << 40;
+  vigil::http::ServerOptions& server = options.server;
+  vigil::FlagTable flags("vigil-demo",
+                         "Serves routes that show what vigil does; GET / lists them.");
+  flags.add("listen", "A:P", "where to serve (127.0.0.1:8080)", host_port_flag(server.listen));
+  flags.add("debug", "A:P", "where the debug pages are, loopback only (127.0.0.1:6060)",
+            host_port_flag(options.agent.debug_listen));
+  flags.add("stuck-after", "DURATION", "flag handlers older than this (5s; 0: never)",
+            duration_flag(options.agent.stuck_after));
+  flags.add("read-header-timeout", "DURATION", "for a request's head (10s)",
+            duration_flag(server.read_header_timeout));
+  flags.add("read-timeout", "DURATION", "for a whole request (30s)",
+            duration_flag(server.read_timeout));
+  flags.add("write-timeout", "DURATION", "from the head's end to the response's (30s)",
+            duration_flag(server.write_timeout));
+  flags.add("idle-timeout", "DURATION", "between requests (60s)",
+            duration_flag(server.idle_timeout));
+  flags.add("shutdown-timeout", "DURATION", "for requests in flight at SIGTERM (10s)",
+            duration_flag(options.shutdown_timeout));
+  flags.add("max-header-bytes", "N", "of a request's head (65536)",
+            size_flag(server.max_header_bytes, 256, 1 << 20));
+  flags.add("max-body-bytes", "N", "of a request's body (16777216; 0: no limit)",
+            size_flag(server.max_body_bytes, 0, kBytesMax));
+  flags.add("max-connections", "N", "open at once (0: no limit)",
+            size_flag(server.max_connections, 0, kCountMax));
+  flags.add("max-connections-per-ip", "N", "of one address (0: no limit)",
+            size_flag(server.max_connections_per_ip, 0, kCountMax));
+  flags.add("max-in-flight", "N", "requests in handlers (0: no limit)",
+            size_flag(server.max_in_flight, 0, kCountMax));
+  return flags;
+}
+
+int fail(const vigil::Error& error) {
+  fmt::print(stderr, "vigil-demo: {}\n", error.message());
+  return kExitForced;
+}
+
+void announce(const vigil::HostPort& endpoint) {
+  fmt::print("listening on {}\n", vigil::format_host_port(endpoint));
+  std::fflush(stdout);
+}
+
+sigset_t ending_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+// Serves until a signal asks for the end. The guard blocks the signals before any thread exists, so
+// every thread inherits the mask and sigwait() is the only one to see them.
+int serve(Options& options) {
+  const sigset_t signals = ending_signals();
+  const vigil::SignalMaskGuard blocked(signals);
+  vigil::SystemClock clock;
+  vigil::JsonLineSink sink;
+  vigil::leakwatch::TaskRegistry tasks(clock);
+
+  vigil::http::Router router(tasks);
+  if (Result<void> added = demo::add_routes(router); !added) return fail(added.error());
+  auto server = vigil::http::Server::create(options.server, router, tasks, sink, clock);
+  if (!server) return fail(server.error());
+  auto agent = vigil::Agent::start(options.agent, tasks, sink, clock);
+  if (!agent) return fail(agent.error());
+  if (Result<void> started = (*server)->start(); !started) return fail(started.error());
+  announce((*server)->endpoint());
+  announce((*agent)->debug_endpoint());
+
+  int signal = 0;
+  sigwait(&signals, &signal);
+  // A second signal now ends the process at once, as if it had never been blocked.
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  const auto report = (*server)->shutdown(clock.now() + options.shutdown_timeout);
+  (*agent)->log_shutdown(report);
+  if (report.complete()) return EXIT_SUCCESS;
+  // Handlers still run, and what they use must not be torn down under them.
+  std::fflush(nullptr);
+  _exit(kExitForced);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  options.server.listen = {"127.0.0.1", 8080};
+  if (const auto status = flag_table(options).parse(argc, argv)) return *status;
+  return serve(options);
+}

@@ -1,0 +1,294 @@
+#include "agent/demo/routes.h"
+
+#include <array>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+
+#include <fmt/format.h>
+
+#include "agent/demo/work.h"
+#include "base/text.h"
+
+namespace demo {
+namespace {
+
+using namespace std::chrono_literals;
+using vigil::Result;
+using vigil::http::Request;
+using vigil::http::ResponseWriter;
+
+// What the handlers share.
+struct State {
+  Memory memory;
+  Gate gate;
+  std::mutex inventory;
+  std::mutex a;
+  std::mutex b;
+};
+
+using Route = void (*)(State&, ResponseWriter&, Request&);
+
+struct RouteEntry {
+  std::string_view pattern;
+  Route handle;
+  std::string_view parameters;
+  std::string_view description;
+};
+
+std::span<const RouteEntry> routes();
+
+void answer(ResponseWriter& response, std::string_view text) {
+  response.headers().set("Content-Type", "text/plain; charset=utf-8");
+  (void)response.write(text);
+}
+
+// The number in the query, or `otherwise` if it is not there. Answers 400 with the parameter's
+// name, and gives nullopt, if it is no number in [0, max].
+std::optional<std::int64_t> number_of(ResponseWriter& response, Request& request,
+                                      std::string_view name, std::int64_t otherwise,
+                                      std::int64_t max) {
+  const auto text = request.query(name);
+  if (!text) return otherwise;
+  const auto value = vigil::parse_integer(*text, 0, max);
+  if (value) return *value;
+  vigil::http::write_error(response, 400, fmt::format("{}: {}", name, value.error().message()));
+  return std::nullopt;
+}
+
+constexpr std::int64_t kMillisecondsMax = 3'600'000;
+
+std::optional<std::chrono::milliseconds> milliseconds_of(ResponseWriter& response, Request& request,
+                                                         std::int64_t otherwise) {
+  const auto value = number_of(response, request, "ms", otherwise, kMillisecondsMax);
+  if (!value) return std::nullopt;
+  return std::chrono::milliseconds(*value);
+}
+
+void index(State&, ResponseWriter& response, Request&) {
+  std::string rows;
+  for (const RouteEntry& route : routes()) {
+    fmt::format_to(std::back_inserter(rows), "<tr><td><code>{}{}</code></td><td>{}</td></tr>\n",
+                   vigil::html_escaped(route.pattern), vigil::html_escaped(route.parameters),
+                   vigil::html_escaped(route.description));
+  }
+  response.headers().set("Content-Type", "text/html; charset=utf-8");
+  (void)response.write(fmt::format(R"(<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>vigil-demo</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem }}
+td {{ padding: 0 1.5rem 0 0; vertical-align: top }}
+</style>
+</head>
+<body>
+<h1>vigil-demo</h1>
+<p>Each route does one thing that a profile, a dump or the watchdog can show.</p>
+<table>
+{}</table>
+</body>
+</html>
+)",
+                                   rows));
+}
+
+void hello(State&, ResponseWriter& response, Request&) { answer(response, "hello, world\n"); }
+
+void work(State&, ResponseWriter& response, Request& request) {
+  const auto duration = milliseconds_of(response, request, 10);
+  if (!duration) return;
+  answer(response, fmt::format("burned {} ms: {:x}\n", duration->count(), burn(*duration)));
+}
+
+void allocate(State& state, ResponseWriter& response, Request& request) {
+  const auto kib = number_of(response, request, "kb", 1024, 16 * 1024 * 1024);
+  if (!kib) return;
+  const std::size_t kept = remember(state.memory, static_cast<std::size_t>(*kib) * 1024);
+  answer(response, fmt::format("keeping {} KiB\n", kept / 1024));
+}
+
+void free_all(State& state, ResponseWriter& response, Request&) {
+  answer(response, fmt::format("freed {} KiB\n", forget(state.memory) / 1024));
+}
+
+void churn_route(State&, ResponseWriter& response, Request& request) {
+  const auto count = number_of(response, request, "n", 1000, 1'000'000'000);
+  if (!count) return;
+  churn(static_cast<std::size_t>(*count));
+  answer(response, fmt::format("{} allocations\n", *count));
+}
+
+void sleep_route(State&, ResponseWriter& response, Request& request) {
+  const auto duration = milliseconds_of(response, request, 100);
+  if (!duration) return;
+  if (!wait_upstream(*duration)) {
+    vigil::http::write_error(response, 500, "the sleep was interrupted");
+    return;
+  }
+  answer(response, fmt::format("slept {} ms\n", duration->count()));
+}
+
+void stuck(State& state, ResponseWriter& response, Request&) {
+  wait_forever(state.gate);
+  answer(response, "released\n");
+}
+
+void release(State& state, ResponseWriter& response, Request&) {
+  answer(response, fmt::format("released {}\n", release_all(state.gate)));
+}
+
+void lock_route(State& state, ResponseWriter& response, Request& request) {
+  const auto duration = milliseconds_of(response, request, 10);
+  if (!duration) return;
+  update_inventory(state.inventory, *duration);
+  answer(response, fmt::format("held the lock for {} ms\n", duration->count()));
+}
+
+void deadlock(State& state, ResponseWriter& response, Request& request) {
+  const std::string_view order = request.query("order").value_or("ab");
+  if (order != "ab" && order != "ba") {
+    vigil::http::write_error(response, 400, "order: not ab or ba");
+    return;
+  }
+  if (order == "ab") {
+    lock_both(state.a, state.b);
+  } else {
+    lock_both(state.b, state.a);
+  }
+  answer(response, "no deadlock this time\n");
+}
+
+int status_of(const vigil::Error& error) {
+  switch (error.code()) {
+    case vigil::ErrorCode::kDeadlineExceeded:
+      return 408;
+    case vigil::ErrorCode::kResourceExhausted:
+      return 413;
+    default:
+      return 400;
+  }
+}
+
+void echo(State&, ResponseWriter& response, Request& request) {
+  if (const auto type = request.header("Content-Type")) {
+    response.headers().set("Content-Type", *type);
+  }
+  std::array<char, 16 * 1024> buffer;
+  for (;;) {
+    const Result<std::size_t> got = request.read(buffer);
+    if (!got) {
+      if (!response.head_sent()) {
+        vigil::http::write_error(response, status_of(got.error()), got.error().message());
+      }
+      return;
+    }
+    if (*got == 0) return;
+    if (!response.write(std::string_view(buffer.data(), *got))) return;
+  }
+}
+
+void noread(State&, ResponseWriter& response, Request&) { answer(response, "not read\n"); }
+
+void big(State&, ResponseWriter& response, Request& request) {
+  auto left = number_of(response, request, "n", 1 << 20, std::int64_t{1} << 40);
+  if (!left) return;
+  response.headers().set("Content-Type", "application/octet-stream");
+  static const std::string block(64 * 1024, 'x');
+  while (*left > 0) {
+    const auto size = static_cast<std::size_t>(std::min<std::int64_t>(*left, block.size()));
+    if (!response.write(std::string_view(block).substr(0, size))) return;
+    *left -= static_cast<std::int64_t>(size);
+  }
+}
+
+// Sleeps until `deadline`, or until the token is stopped; true if it was.
+bool stopped_before(vigil::MonotonicTime deadline, const std::stop_token& stop) {
+  std::mutex mutex;
+  std::condition_variable_any wake;
+  std::unique_lock lock(mutex);
+  wake.wait_until(lock, stop, deadline, [] { return false; });
+  return stop.stop_requested();
+}
+
+void stream(State&, ResponseWriter& response, Request& request) {
+  const auto count = number_of(response, request, "n", 10, 1'000'000);
+  const auto pause = count ? milliseconds_of(response, request, 100) : std::nullopt;
+  if (!pause) return;
+  response.headers().set("Content-Type", "text/event-stream");
+  response.headers().set("Cache-Control", "no-store");
+  // A stream lives as long as its client: each event gets the time that a whole response would
+  // have.
+  const bool limited = request.deadline() != vigil::kNoDeadline;
+  const auto write_time = limited ? request.deadline() - request.start_time() : vigil::Duration();
+  for (std::int64_t i = 1; i <= *count; ++i) {
+    const auto now = std::chrono::steady_clock::now();
+    if (limited) response.set_write_deadline(now + *pause + write_time);
+    if (!response.write(fmt::format("data: {}\n\n", i)) || !response.flush()) return;
+    if (i < *count && stopped_before(now + *pause, request.stop_token())) return;
+  }
+}
+
+void throw_route(State&, ResponseWriter&, Request&) {
+  throw std::runtime_error("the demo throws when it is asked to");
+}
+
+void slow(State&, ResponseWriter& response, Request& request) {
+  constexpr vigil::Duration kTimeout = 1s;
+  const auto duration = milliseconds_of(response, request, 500);
+  if (!duration) return;
+  const auto begin = request.start_time();
+  const bool in_time = *duration <= kTimeout;
+  if (stopped_before(begin + (in_time ? vigil::Duration(*duration) : kTimeout),
+                     request.stop_token()))
+    return;
+  if (!in_time) return vigil::http::write_error(response, 503, "handler timed out");
+  answer(response, fmt::format("slept {} ms\n", duration->count()));
+}
+
+constexpr RouteEntry kRoutes[] = {
+    {"GET /{$}", index, "", "this table"},
+    {"GET /hello", hello, "", "hello, world"},
+    {"GET /work", work, "?ms=N",
+     "burns N ms of CPU: 75 % in demo::checksum, 25 % in demo::compress"},
+    {"GET /alloc", allocate, "?kb=N", "keeps N KiB from demo::remember"},
+    {"DELETE /alloc", free_all, "", "frees all of it"},
+    {"GET /churn", churn_route, "?n=N", "N allocations, each freed again, in demo::churn"},
+    {"GET /sleep", sleep_route, "?ms=N",
+     "one plain nanosleep in demo::wait_upstream; answers 500 if it was interrupted"},
+    {"GET /stuck", stuck, "", "waits on a condition variable in demo::wait_forever"},
+    {"POST /release", release, "", "lets all of them go"},
+    {"GET /lock", lock_route, "?ms=N", "holds one shared mutex for N ms in demo::update_inventory"},
+    {"GET /deadlock", deadlock, "?order=ab|ba",
+     "takes two mutexes in that order with a pause between"},
+    {"GET /echo", echo, "", "the body back, streamed; an empty 200 without one"},
+    {"POST /echo", echo, "", "the same"},
+    {"PUT /echo", echo, "", "the same"},
+    {"POST /noread", noread, "", "200 without reading the body"},
+    {"GET /big", big, "?n=BYTES", "that many bytes, streamed"},
+    {"GET /stream", stream, "?n=N&ms=M", "N server-sent events, M ms apart"},
+    {"GET /throw", throw_route, "", "throws std::runtime_error"},
+    {"GET /slow", slow, "?ms=N", "sleeps, observing its stop token, under a 1 s handler timeout"},
+};
+
+std::span<const RouteEntry> routes() { return kRoutes; }
+
+}  // namespace
+
+Result<void> add_routes(vigil::http::Router& router) {
+  const auto state = std::make_shared<State>();
+  for (const RouteEntry& route : kRoutes) {
+    const Result<void> added = router.handle(
+        route.pattern, [state, handle = route.handle](ResponseWriter& response, Request& request) {
+          handle(*state, response, request);
+        });
+    if (!added) return added;
+  }
+  return {};
+}
+
+}  // namespace demo

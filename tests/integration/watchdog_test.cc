@@ -1,0 +1,68 @@
+// The watchdog in a real server.
+
+#include <csignal>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/support/catch.h"
+#include "tests/support/demo.h"
+
+namespace vigil::test {
+namespace {
+
+using nlohmann::json;
+
+TEST_CASE(
+    "a stuck handler is flagged between the threshold and a half more, once, and marked when it "
+    "recovers") {
+  Demo demo({"--stuck-after=1s"});
+  Background stuck(demo.address(), "/stuck", 1);
+  demo.debug_get_until("/debug/leakwatch", "demo::wait_forever");
+
+  const json flagged = json::parse(demo.debug_get("/debug/leakwatch?format=json").body);
+  const std::string log_when_stuck = demo.process().err();
+  demo.post("/release");
+  stuck.join();
+  const std::string text = demo.debug_get_until("/debug/leakwatch", "recovered, age");
+  const json recovered = json::parse(demo.debug_get("/debug/leakwatch?format=json").body);
+  const bool logged = demo.process().wait_for_err("handler recovered");
+
+  REQUIRE(flagged["reports"].size() == 1);
+  const json& report = flagged["reports"][0];
+  CHECK(report["state"] == "stuck");
+  CHECK(report["task"]["label"] == "GET /stuck");
+  CHECK(report["age_when_flagged_ms"] >= 1000);
+  CHECK(report["age_when_flagged_ms"] <= 1500);
+  bool named = false;
+  for (const json& frame : report["stack"]["frames"]) {
+    named = named || frame["function"] == "demo::wait_forever";
+  }
+  CHECK(named);
+  CHECK(count_of(log_when_stuck, "\"msg\":\"handler stuck\"") == 1);
+  CHECK(log_when_stuck.find("demo::wait_forever") != std::string::npos);
+
+  REQUIRE(recovered["reports"].size() == 1);
+  CHECK(recovered["reports"][0]["state"] == "recovered");
+  CHECK(recovered["reports"][0]["age_ms"] >= report["age_when_flagged_ms"]);
+  CHECK(recovered["stuck_now"] == 0);
+  CHECK(text.find("GET /stuck, recovered, age") != std::string::npos);
+  CHECK(logged);
+}
+
+TEST_CASE("handlers below the threshold are not flagged") {
+  Demo demo({"--stuck-after=1s"});
+  CHECK(demo.get("/sleep?ms=800").status == 200);
+  CHECK(demo.get("/work?ms=300").status == 200);
+  const json report = json::parse(demo.debug_get("/debug/leakwatch?format=json").body);
+  CHECK(report["flagged"] == 0);
+}
+
+TEST_CASE("a long capture on the debug listener is no stuck handler") {
+  Demo demo({"--stuck-after=500ms"});
+  CHECK(demo.debug_get("/debug/pprof/profile?seconds=2").status == 200);
+  const json report = json::parse(demo.debug_get("/debug/leakwatch?format=json").body);
+  CHECK(report["flagged"] == 0);
+}
+
+}  // namespace
+}  // namespace vigil::test
