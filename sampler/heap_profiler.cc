@@ -156,6 +156,7 @@ StackProfile heap_profile_from_samples(const std::vector<HeapSample>& samples,
   profile.name = "heap";
   profile.sample_types = {{"inuse_objects", "count"}, {"inuse_space", "bytes"}};
   profile.default_sample_type = "inuse_space";
+  profile.leaf_frames = LeafFrames::kWithoutAllocator;
   profile.period_type = {"space", "bytes"};
   profile.period = interval_bytes;
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "sampler/allocator_frames.h"
 
 namespace vigil::sampler {
 namespace {
@@ -65,6 +66,10 @@ MergedSamples merge(const StackProfile& profile) {
     if (is_new) continue;
     for (std::size_t i = 0; i < sample.values.size(); ++i) it->second[i] += sample.values[i];
   }
+  std::erase_if(merged, [](const auto& entry) {
+    return std::all_of(entry.second.begin(), entry.second.end(),
+                       [](std::int64_t value) { return value == 0; });
+  });
   return merged;
 }
 
@@ -216,6 +221,7 @@ Profile build_profile(const StackProfile& profile, const ModuleTable& modules,
   out.duration = profile.duration;
   Builder builder(modules, symbolizer, out);
   builder.add_samples(merge(profile));
+  if (profile.leaf_frames == LeafFrames::kWithoutAllocator) drop_allocator_frames(out);
   builder.set_mapping_flags();
   add_comments(profile, out);
   return out;

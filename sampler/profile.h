@@ -89,6 +89,9 @@ struct Profile {
 // nonzero counter of `profile` and every kind of incomplete walk ("stacks_truncated") becomes a
 // comment.
 //
+// A sample whose values are all zero after adding up (a difference of two profiles has many) is
+// left out.
+//
 // Every sample must have one value for each sample type (asserted). Not pure: the symbolizer reads
 // files. Cost: one symbolizer look-up for each distinct address, one hash a frame.
 Profile build_profile(const StackProfile& profile, const ModuleTable& modules,

@@ -1,4 +1,5 @@
-// What collectors produce and encoders take: stacks of plain addresses with values. No symbols, no I/O.
+// What collectors produce and encoders take: stacks of plain addresses with values. No symbols, no
+// I/O.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,8 @@
 
 namespace vigil::sampler {
 
-// The name and unit of one column: {"cpu", "nanoseconds"}. No '-' in the name (Pyroscope refuses it).
+// The name and unit of one column: {"cpu", "nanoseconds"}. No '-' in the name (Pyroscope refuses
+// it).
 struct ValueType {
   std::string type;
   std::string unit;
@@ -28,13 +30,22 @@ struct Label {
   friend auto operator<=>(const Label&, const Label&) = default;
 };
 
+// Which frames a profile's stacks begin with.
+enum class LeafFrames : std::uint8_t {
+  kAll,
+  kWithoutAllocator,  // operator new, tcmalloc's and the standard library's allocation plumbing are
+                      // left out, so that a heap profile's leaves are the functions that wanted the
+                      // memory
+};
+
 struct StackSample {
   Stack stack;
   std::vector<std::int64_t> values;  // one for each of StackProfile::sample_types
   std::vector<Label> labels;
 };
 
-// A profile before symbolization. Samples with equal stacks and labels may repeat; the encoder merges them.
+// A profile before symbolization. Samples with equal stacks and labels may repeat; the encoder
+// merges them.
 struct StackProfile {
   std::string name;  // the page's name, "profile", "heap", …; used in file names and texts
   std::vector<ValueType> sample_types;
@@ -44,6 +55,7 @@ struct StackProfile {
   WallTime start{};
   Duration duration{};  // zero for a snapshot
   std::vector<StackSample> samples;
+  LeafFrames leaf_frames = LeafFrames::kAll;
   // Loss is data: each nonzero counter becomes a comment of the profile, "vigil: samples_lost=12".
   std::map<std::string, std::int64_t, std::less<>> counters;
 };

@@ -1,5 +1,6 @@
 # Symbols, the profile model with its encoders and texts, the heap profile. Included by this folder's CMakeLists.txt.
 target_sources(vigil_sampler PRIVATE
+  allocator_frames.cc
   demangle.cc
   heap_profiler.cc
   libdw_api.cc

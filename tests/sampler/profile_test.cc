@@ -42,6 +42,15 @@ TEST_CASE("profile: equal stacks and labels are added up, whatever the order of 
   CHECK(merged->labels.front().key == "method");
 }
 
+TEST_CASE("profile: samples that add up to nothing are left out, as a difference has them") {
+  StackProfile raw = cpu_profile();
+  raw.samples = {sample({in_leaf()}, {2, 20}), sample({in_leaf()}, {-2, -20}),
+                 sample({in_root()}, {1, 10}), sample({in_root()}, {-1, -9})};
+  const Profile profile = build_profile(raw, *module_table(), nullptr);
+  REQUIRE(profile.samples.size() == 1);
+  CHECK(profile.samples[0].values == std::vector<std::int64_t>{0, 1});
+}
+
 TEST_CASE("profile: the order of the input does not show in the result") {
   StackProfile in = cpu_profile();
   in.samples = {sample({in_leaf(), in_root()}, {1, 10}), sample({in_root()}, {2, 20}),

@@ -9,7 +9,7 @@ vigil_test(pprof-checker LABEL unit
   DEPENDS vigil_pprof_checker)
 
 vigil_test(profile LABEL unit
-  SOURCES demangle_test.cc pprof_encoder_test.cc profile_test.cc profile_text_test.cc
+  SOURCES allocator_frames_test.cc demangle_test.cc pprof_encoder_test.cc profile_test.cc profile_text_test.cc
   DEPENDS vigil::sampler vigil_pprof_checker)
 
 # The same library in the states that a distribution's packaging leaves behind. Without a sanitizer: the copies are only
@@ -45,8 +45,9 @@ vigil_test(symbols LABEL unit
   SOURCES stack_text_test.cc symbolizer_test.cc symbolizer_files_test.cc
   DEPENDS vigil::sampler ${CMAKE_DL_LIBS})
 # Whatever the build type: the tests ask for their own lines.
-target_compile_options(test-symbols PRIVATE -g)
-target_compile_definitions(test-symbols PRIVATE VIGIL_FIXTURE_DIR="${fixture_dir}")
+# Definitions of a source's own do not go with the shared precompiled header.
+set_source_files_properties(symbolizer_files_test.cc PROPERTIES
+  COMPILE_DEFINITIONS VIGIL_FIXTURE_DIR="${fixture_dir}" SKIP_PRECOMPILE_HEADERS ON)
 add_dependencies(test-symbols symbol_fixtures)
 
 vigil_test(heap-profiler LABEL unit
@@ -58,7 +59,6 @@ if(VIGIL_TCMALLOC AND NOT VIGIL_SANITIZE)
   vigil_test(heap-tcmalloc LABEL integration
     SOURCES heap_tcmalloc_test.cc
     DEPENDS vigil::sampler vigil_tcmalloc)
-  target_compile_options(test-heap-tcmalloc PRIVATE -g)
 endif()
 
 # The real client reads what we write.
@@ -67,6 +67,6 @@ if(VIGIL_GO)
   vigil_test(pprof-client LABEL integration
     SOURCES pprof_client_test.cc
     DEPENDS vigil::sampler vigil_pprof_checker)
-  target_compile_options(test-pprof-client PRIVATE -g)
-  target_compile_definitions(test-pprof-client PRIVATE VIGIL_GO="${VIGIL_GO}")
+  set_source_files_properties(pprof_client_test.cc PROPERTIES
+    COMPILE_DEFINITIONS VIGIL_GO="${VIGIL_GO}" SKIP_PRECOMPILE_HEADERS ON)
 endif()
