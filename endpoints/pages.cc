@@ -10,6 +10,7 @@
 #include "endpoints/process.h"
 #include "endpoints/profiles.h"
 #include "endpoints/tasks.h"
+#include "sampler/proc_thread.h"
 #include "server-core/router.h"
 
 namespace vigil::endpoints {
@@ -57,6 +58,10 @@ std::string_view short_name(const PageEntry& page) {
 
 // The number in the index's first column; empty where a count means nothing.
 std::string count_of(const PageEntry& page, const Services& services) {
+  if (page.render == goroutine_page) {
+    const auto threads = sampler::list_threads();
+    return threads ? fmt::to_string(threads->size()) : "";
+  }
   if (page.render == tasks_page) return fmt::to_string(services.tasks.counters().live);
   if (page.render == leakwatch_page) {
     return fmt::to_string(services.watchdog.counters().stuck_now);
@@ -142,7 +147,7 @@ Page index_page(const PageRequest&, const Services& services) {
 <style>
 :root {{ color-scheme: light dark }}
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem }}
-td {{ padding: 0 1rem 0 0 }} .count {{ text-align: right; font-variant-numeric: tabular-nums }}
+td, th {{ padding: 0 1rem 0 0 }} .count {{ text-align: right; font-variant-numeric: tabular-nums }}
 th {{ text-align: left; font-weight: 600 }}
 code {{ font-size: 90% }}
 </style>

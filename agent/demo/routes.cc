@@ -70,8 +70,10 @@ std::optional<std::chrono::milliseconds> milliseconds_of(ResponseWriter& respons
 void index(State&, ResponseWriter& response, Request&) {
   std::string rows;
   for (const RouteEntry& route : routes()) {
+    // "/{$}" is how a pattern says "/ and nothing below it".
+    const std::string_view shown = route.pattern == "GET /{$}" ? "GET /" : route.pattern;
     fmt::format_to(std::back_inserter(rows), "<tr><td><code>{}{}</code></td><td>{}</td></tr>\n",
-                   vigil::html_escaped(route.pattern), vigil::html_escaped(route.parameters),
+                   vigil::html_escaped(shown), vigil::html_escaped(route.parameters),
                    vigil::html_escaped(route.description));
   }
   response.headers().set("Content-Type", "text/html; charset=utf-8");
@@ -83,7 +85,7 @@ void index(State&, ResponseWriter& response, Request&) {
 <style>
 :root {{ color-scheme: light dark }}
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem }}
-td {{ padding: 0 1.5rem 0 0; vertical-align: top }}
+td {{ padding: 0 1.5rem 0 0; vertical-align: top }} code {{ white-space: nowrap }}
 </style>
 </head>
 <body>
