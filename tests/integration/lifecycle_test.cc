@@ -12,7 +12,7 @@ namespace {
 using namespace std::chrono_literals;
 
 Finished run_demo(const std::vector<std::string>& flags) {
-  std::vector<std::string> command(1, VIGIL_DEMO_PROGRAM);
+  std::vector<std::string> command(1, kDemoProgram);
   command.insert(command.end(), flags.begin(), flags.end());
   return run(command, 10s);
 }

@@ -1,15 +1,13 @@
 // Profiles read by the real clients.
 
-#include <unistd.h>
-
 #include <atomic>
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <regex>
 
 #include "tests/support/catch.h"
 #include "tests/support/demo.h"
+#include "tests/support/go_pprof.h"
 
 namespace vigil::test {
 namespace {
@@ -36,26 +34,6 @@ class Load {
   std::thread threads_[2];
 };
 
-// A folder that is gone after the test.
-struct TemporaryFolder {
-  std::filesystem::path path;
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "vigil-test-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
-    path = name;
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path); }
-};
-
-Finished go_pprof(std::vector<std::string> arguments) {
-  static const TemporaryFolder home;
-  arguments.insert(arguments.begin(), {"go", "tool", "pprof"});
-  Subprocess process(arguments, {{"PPROF_TMPDIR", home.path.string()},
-                                 {"HOME", home.path.string()},
-                                 {"GOFLAGS", "-mod=mod"}});
-  return process.wait(60s);
-}
-
 // The flat percentage of `function` in a -top listing, -1 if it is not there.
 double flat_percent(const std::string& top, const std::string& function) {
   const std::regex row("\\s([0-9.]+)%\\s+[0-9.]+%\\s+\\S+\\s+[0-9.]+%\\s+" + function + "\n");
@@ -76,7 +54,7 @@ TEST_CASE("go tool pprof names the two functions of /work with 75 and 25 percent
 TEST_CASE("a stripped binary's profile has the names in it") {
   const TemporaryFolder folder;
   const std::string stripped = folder.path / "vigil-demo";
-  REQUIRE(run({"strip", "-o", stripped, VIGIL_DEMO_PROGRAM}).exit_status == 0);
+  REQUIRE(run({"strip", "-o", stripped, kDemoProgram}).exit_status == 0);
   Demo demo({}, stripped);
   HttpAnswer profile;
   {
@@ -98,20 +76,6 @@ TEST_CASE("a stripped binary's profile has the names in it") {
   INFO(top.out << top.err);
   CHECK(flat_percent(top.out, "demo::checksum") == Approx(75).margin(5));
   CHECK(flat_percent(top.out, "demo::compress") == Approx(25).margin(5));
-}
-
-TEST_CASE("the heap profile names the function that keeps the memory") {
-  Demo demo;
-  REQUIRE(demo.get("/alloc?kb=65536").status == 200);
-  const Finished top =
-      go_pprof({"-top", "-sample_index=inuse_space", demo.debug_url("/debug/pprof/heap")});
-  INFO(top.out << top.err);
-  REQUIRE(top.exit_status == 0);
-  const std::regex row(R"(([0-9.]+)MB\s+[0-9.]+%\s+demo::remember\n)");
-  std::smatch match;
-  REQUIRE(std::regex_search(top.out, match, row));
-  CHECK(std::stod(match[1]) == Approx(64).epsilon(0.25));
-  CHECK(demo.debug_get("/debug/pprof/heap?debug=1").body.find("heap profile: ") == 0);
 }
 
 TEST_CASE("the task dump is a profile that pprof reads, with the route as a label") {

@@ -26,6 +26,8 @@ HostPort announced(const std::string& out, int index) {
 
 }  // namespace
 
+const char* const kDemoProgram = VIGIL_DEMO_PROGRAM;
+
 Demo::Demo(std::vector<std::string> flags, std::string program)
     : process_(command_of(std::move(program), std::move(flags))) {
   if (!process_.wait_for_out("listening on ", 2)) {

@@ -11,12 +11,15 @@
 
 namespace vigil::test {
 
+// The built vigil-demo.
+extern const char* const kDemoProgram;
+
 class Demo {
  public:
   // Starts vigil-demo with `flags` behind --listen=127.0.0.1:0 --debug=127.0.0.1:0 and waits until
   // it accepts. Throws std::runtime_error, with what it wrote, if it does not. `program`: another
   // copy of the binary.
-  explicit Demo(std::vector<std::string> flags = {}, std::string program = VIGIL_DEMO_PROGRAM);
+  explicit Demo(std::vector<std::string> flags = {}, std::string program = kDemoProgram);
 
   Subprocess& process() { return process_; }
   const HostPort& address() const { return address_; }
