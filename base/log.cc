@@ -103,9 +103,19 @@ void JsonLineSink::write(const LogRecord& record) noexcept {
   if (!written) lost_.fetch_add(1, std::memory_order_relaxed);
 }
 
-void Logger::write(LogLevel level, std::string_view message, Fields fields) const {
-  sink_->write({SystemClock().wall_now(), level, source_, message,
-                std::span(fields.begin(), fields.size())});
+void FilterSink::write(const LogRecord& record) noexcept {
+  for (const LogRule& rule : rules_) {
+    if (!rule.source.empty() && rule.source != record.source) continue;
+    if (record.level >= rule.level_min) break;
+    dropped_.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  next_.write(record);
+}
+
+void Logger::write(LogLevel level, std::string_view message,
+                   std::span<const LogField> fields) const {
+  sink_->write({SystemClock().wall_now(), level, source_, message, fields});
 }
 
 }  // namespace vigil

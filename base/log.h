@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "base/clock.h"
 
@@ -78,6 +79,33 @@ class JsonLineSink final : public LogSink {
   std::atomic<std::uint64_t> lost_{0};
 };
 
+// Which records a FilterSink lets pass: by their attributes, never by their text.
+struct LogRule {
+  std::string source = {};                // equal to the record's source; empty: every source
+  LogLevel level_min = LogLevel::kDebug;  // the least level that passes
+};
+
+// Passes on what its rules let pass: the first rule with the record's source, or with none, decides
+// alone; a record that no rule names passes.
+//
+//   FilterSink errors(sink, {{.source = "access", .level_min = LogLevel::kError},
+//                            {.level_min = LogLevel::kInfo}});
+//
+// Thread-safe as `next` is, which must outlive it. Cost: a comparison a rule, no allocation.
+class FilterSink final : public LogSink {
+ public:
+  FilterSink(LogSink& next, std::vector<LogRule> rules) : next_(next), rules_(std::move(rules)) {}
+  void write(const LogRecord& record) noexcept override;
+
+  // Records that a rule has held back since the start.
+  std::uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
+
+ private:
+  LogSink& next_;
+  const std::vector<LogRule> rules_;
+  std::atomic<std::uint64_t> dropped_{0};
+};
+
 // A source's handle on a sink. Copyable and cheap; the sink must outlive it. Thread-safe as the
 // sink is.
 class Logger {
@@ -98,9 +126,13 @@ class Logger {
   void error(std::string_view message, Fields fields = {}) const {
     write(LogLevel::kError, message, fields);
   }
+  // For a level or fields that are not known when the call is written.
+  void write(LogLevel level, std::string_view message, std::span<const LogField> fields) const;
 
  private:
-  void write(LogLevel level, std::string_view message, Fields fields) const;
+  void write(LogLevel level, std::string_view message, Fields fields) const {
+    write(level, message, std::span(fields.begin(), fields.size()));
+  }
 
   LogSink* sink_;
   std::string_view source_;

@@ -55,5 +55,38 @@ TEST_CASE("the sink drops what is below its level and counts what it cannot writ
   CHECK(sink.lost() == 1);
 }
 
+class CountingSink final : public LogSink {
+ public:
+  void write(const LogRecord&) noexcept override { ++count; }
+  int count = 0;
+};
+
+TEST_CASE("a filter decides by source and level: the first rule that names the record alone") {
+  CountingSink next;
+  FilterSink filter(next, {{.source = "access", .level_min = LogLevel::kError},
+                           {.source = "tls", .level_min = LogLevel::kDebug},
+                           {.level_min = LogLevel::kWarn}});
+  const auto passes = [&](std::string_view source, LogLevel level) {
+    const int before = next.count;
+    filter.write({{}, level, source, "access tls", {}});
+    return next.count > before;
+  };
+  CHECK_FALSE(passes("access", LogLevel::kWarn));
+  CHECK(passes("access", LogLevel::kError));
+  CHECK(passes("tls", LogLevel::kDebug));
+  CHECK_FALSE(passes("server", LogLevel::kInfo));  // whatever its text says
+  CHECK(passes("server", LogLevel::kWarn));
+  CHECK_FALSE(passes("access2", LogLevel::kInfo));
+  CHECK(filter.dropped() == 3);
+}
+
+TEST_CASE("without a rule that names it, a record passes the filter") {
+  CountingSink next;
+  FilterSink filter(next, {{.source = "access", .level_min = LogLevel::kError}});
+  filter.write({{}, LogLevel::kDebug, "server", "", {}});
+  CHECK(next.count == 1);
+  CHECK(filter.dropped() == 0);
+}
+
 }  // namespace
 }  // namespace vigil
