@@ -32,10 +32,12 @@ std::int64_t milliseconds(Duration duration) {
 std::int64_t unix_milliseconds(WallTime time) { return milliseconds(time.time_since_epoch()); }
 
 ordered_json to_json(const TaskInfo& task) {
-  return {{"id", static_cast<std::uint64_t>(task.id)},
-          {"parent", static_cast<std::uint64_t>(task.parent)},
-          {"label", task.label},
-          {"thread", task.thread}};
+  ordered_json json = {{"id", static_cast<std::uint64_t>(task.id)},
+                       {"parent", static_cast<std::uint64_t>(task.parent)},
+                       {"label", task.label},
+                       {"thread", task.thread}};
+  if (task.has_timeout()) json["timeout_ms"] = milliseconds(task.timeout());
+  return json;
 }
 
 ordered_json to_json(const leakwatch::LiveStack& stack) {
@@ -56,6 +58,7 @@ ordered_json to_json(const StuckReport& report, MonotonicTime now) {
   const bool stuck = report.state == leakwatch::EpisodeState::kStuck;
   ordered_json json = {{"report", report.number},
                        {"state", episode_state_name(report.state)},
+                       {"leaked_past_its_timeout", report.leaked},
                        {"task", to_json(report.task)},
                        {"flagged_at_unix_ms", unix_milliseconds(report.flagged_at)},
                        {"age_when_flagged_ms", milliseconds(report.age_when_flagged)}};
@@ -73,6 +76,7 @@ ordered_json leakwatch_json(const Services& services, MonotonicTime now) {
   return {{"threshold_ms", milliseconds(services.watchdog.threshold())},
           {"stuck_now", counters.stuck_now},
           {"flagged", counters.flagged},
+          {"leaked", counters.leaked},
           {"recovered", counters.recovered},
           {"reports_dropped", counters.reports_dropped},
           {"reports", std::move(reports)}};
@@ -81,13 +85,16 @@ ordered_json leakwatch_json(const Services& services, MonotonicTime now) {
 void append_report(std::string& out, const StuckReport& report, MonotonicTime now) {
   const bool stuck = report.state == leakwatch::EpisodeState::kStuck;
   const Duration age = stuck ? report.task.age(now) : report.total_age;
-  fmt::format_to(std::back_inserter(out),
-                 "\nreport {}: {}, {}, age {} (flagged at {})\ntask {}, thread {} {} [{}]\n{}",
-                 report.number, valid_utf8(report.task.label), episode_state_name(report.state),
-                 format_duration(age), format_duration(report.age_when_flagged),
-                 static_cast<std::uint64_t>(report.task.id), report.task.thread,
-                 valid_utf8(report.stack.thread_name), report.stack.state,
-                 format_stack(report.stack));
+  const std::string leaked = report.leaked ? fmt::format("leaked past its timeout of {}, ",
+                                                         format_duration(report.task.timeout()))
+                                           : std::string();
+  fmt::format_to(
+      std::back_inserter(out),
+      "\nreport {}: {}, {}{}, age {} (flagged at {})\ntask {}, thread {} {} [{}]\n{}",
+      report.number, valid_utf8(report.task.label), leaked, episode_state_name(report.state),
+      format_duration(age), format_duration(report.age_when_flagged),
+      static_cast<std::uint64_t>(report.task.id), report.task.thread,
+      valid_utf8(report.stack.thread_name), report.stack.state, format_stack(report.stack));
 }
 
 std::string leakwatch_text(const Services& services, MonotonicTime now) {
@@ -95,9 +102,12 @@ std::string leakwatch_text(const Services& services, MonotonicTime now) {
   if (services.watchdog.threshold() == Duration::zero()) return "watchdog: off\n";
   std::string out = fmt::format("watchdog: tasks older than {} are flagged\n",
                                 format_duration(services.watchdog.threshold()));
-  fmt::format_to(std::back_inserter(out),
-                 "stuck now {}, flagged {}, recovered {}, reports dropped {}\n", counters.stuck_now,
-                 counters.flagged, counters.recovered, counters.reports_dropped);
+  fmt::format_to(
+      std::back_inserter(out),
+      "stuck now {}, flagged {}, of these past their own timeout {}, recovered {}, reports "
+      "dropped {}\n",
+      counters.stuck_now, counters.flagged, counters.leaked, counters.recovered,
+      counters.reports_dropped);
   for (const StuckReport& report : services.watchdog.reports()) append_report(out, report, now);
   return out;
 }

@@ -2,8 +2,7 @@
 
 namespace vigil::leakwatch {
 
-std::vector<LiveStack> LiveStacks::capture(std::span<const pid_t> threads,
-                                           MonotonicTime deadline) {
+std::vector<LiveStack> LiveStacks::capture(std::span<const pid_t> threads, MonotonicTime deadline) {
   return printable(collector_.capture(threads, deadline));
 }
 

@@ -8,8 +8,9 @@
 
 namespace vigil::leakwatch {
 
-// Thread-safe, as its parts are. All must outlive it. Cost: a capture (see sampler::StackCollector) and a symbol look-up
-// for each frame; threads with equal stacks find theirs in the symbolizer's cache.
+// Thread-safe, as its parts are. All must outlive it. Cost: a capture (see sampler::StackCollector)
+// and a symbol look-up for each frame; threads with equal stacks find theirs in the symbolizer's
+// cache.
 class LiveStacks final : public StackSource {
  public:
   LiveStacks(sampler::StackCollector& collector, sampler::Modules& modules,

@@ -32,6 +32,7 @@ std::uint64_t generation_of(std::uint64_t sequence) { return sequence / kNextGen
 struct alignas(64) TaskRegistry::Slot {
   std::atomic<std::uint64_t> sequence{kFree};
   std::atomic<std::int64_t> started_ns{0};
+  std::atomic<std::int64_t> gives_up_at_ns{0};
   std::atomic<const std::string*> label{nullptr};
   std::atomic<TaskId> parent{TaskId::kNone};
   std::atomic<pid_t> thread{0};
@@ -66,8 +67,8 @@ TaskLabel TaskRegistry::intern(std::string_view text) {
   return TaskLabel(&*labels_.emplace(text).first);
 }
 
-// Numbers that people read aloud: the first slot of each list in turn, then the second of each, so the ids of a server with a
-// handful of tasks at a time are small in its first generations.
+// Numbers that people read aloud: the first slot of each list in turn, then the second of each, so
+// the ids of a server with a handful of tasks at a time are small in its first generations.
 TaskId TaskRegistry::id_of(std::uint32_t slot, std::uint64_t generation) const {
   const std::uint64_t slots = std::uint64_t{slots_per_list_} * kLists;
   const std::uint32_t list = slot / slots_per_list_;
@@ -117,7 +118,7 @@ void TaskRegistry::push_free(std::uint32_t slot) {
                                             std::memory_order_relaxed));
 }
 
-TaskRegistry::Claim TaskRegistry::begin(TaskLabel label, TaskId parent, MonotonicTime now) {
+TaskRegistry::Claim TaskRegistry::begin(TaskLabel label, const TaskStart& start) {
   const std::uint32_t index = pop_free(thread_number());
   if (index == kNoSlot) {
     untracked_.fetch_add(1, std::memory_order_relaxed);
@@ -126,9 +127,11 @@ TaskRegistry::Claim TaskRegistry::begin(TaskLabel label, TaskId parent, Monotoni
   Slot& slot = slots_[index];
   const std::uint64_t sequence = slot.sequence.load(std::memory_order_relaxed);
   slot.sequence.store(sequence + kWriting, std::memory_order_relaxed);
-  slot.started_ns.store(now.time_since_epoch().count(), std::memory_order_release);
+  slot.started_ns.store(start.now.time_since_epoch().count(), std::memory_order_release);
+  slot.gives_up_at_ns.store(start.gives_up_at.time_since_epoch().count(),
+                            std::memory_order_release);
   slot.label.store(label.text_, std::memory_order_release);
-  slot.parent.store(parent, std::memory_order_release);
+  slot.parent.store(start.parent, std::memory_order_release);
   slot.thread.store(current_thread_id(), std::memory_order_release);
   slot.sequence.store(sequence + kLive, std::memory_order_release);
   return {index, id_of(index, generation_of(sequence))};
@@ -150,6 +153,7 @@ std::optional<TaskInfo> TaskRegistry::read(std::uint32_t index) const {
   TaskInfo info;
   info.id = id_of(index, generation_of(before));
   info.started = MonotonicTime(Duration(slot.started_ns.load(std::memory_order_acquire)));
+  info.gives_up_at = MonotonicTime(Duration(slot.gives_up_at_ns.load(std::memory_order_acquire)));
   const std::string* label = slot.label.load(std::memory_order_acquire);
   info.parent = slot.parent.load(std::memory_order_acquire);
   info.thread = slot.thread.load(std::memory_order_acquire);
@@ -197,8 +201,11 @@ TaskRegistry::Counters TaskRegistry::counters() const {
   return counters;
 }
 
-Task::Task(TaskRegistry& registry, TaskLabel label, MonotonicTime now)
-    : registry_(registry), outer_(current_task), claim_(registry.begin(label, outer_, now)) {
+Task::Task(TaskRegistry& registry, TaskLabel label, const TaskStart& start)
+    : registry_(registry), outer_(current_task) {
+  TaskStart with_parent = start;
+  if (start.parent == TaskId::kNone) with_parent.parent = outer_;
+  claim_ = registry.begin(label, with_parent);
   if (claim_.id != TaskId::kNone) current_task = claim_.id;
 }
 

@@ -61,12 +61,26 @@ class TaskLabel {
 // A live task as a reader saw it.
 struct TaskInfo {
   TaskId id = TaskId::kNone;
-  TaskId parent = TaskId::kNone;  // the task that was running on the thread when this one began
+  TaskId parent = TaskId::kNone;  // on whose behalf it runs: as a rule the one it is nested in
   std::string_view label;         // lives as long as the registry
   pid_t thread = 0;               // the kernel's id of the thread that runs it
   MonotonicTime started{};
+  // When whoever waits for the task gives it up; kNoDeadline if nobody does.
+  MonotonicTime gives_up_at = kNoDeadline;
 
   Duration age(MonotonicTime now) const { return now - started; }
+  bool has_timeout() const { return gives_up_at != kNoDeadline; }
+  // How long it was given; only if has_timeout().
+  Duration timeout() const { return gives_up_at - started; }
+};
+
+// What a task may be given beyond its label.
+struct TaskStart {
+  MonotonicTime now{};  // the clock, just read
+  // The task on whose behalf it runs, if that is on another thread; kNone: the calling thread's.
+  TaskId parent = TaskId::kNone;
+  // Live after this, it has leaked past its timeout, and the watchdog says so (watchdog.h).
+  MonotonicTime gives_up_at = kNoDeadline;
 };
 
 struct TaskRegistryOptions {
@@ -121,7 +135,7 @@ class TaskRegistry {
     TaskId id = TaskId::kNone;
   };
 
-  Claim begin(TaskLabel label, TaskId parent, MonotonicTime now);
+  Claim begin(TaskLabel label, const TaskStart& start);
   void end(Claim claim);
 
   std::uint32_t pop_free(std::uint32_t preferred_list);
@@ -147,7 +161,9 @@ class Task {
  public:
   Task(TaskRegistry& registry, TaskLabel label) : Task(registry, label, registry.clock().now()) {}
   // For a caller that has just read the clock.
-  Task(TaskRegistry& registry, TaskLabel label, MonotonicTime now);
+  Task(TaskRegistry& registry, TaskLabel label, MonotonicTime now)
+      : Task(registry, label, TaskStart{.now = now}) {}
+  Task(TaskRegistry& registry, TaskLabel label, const TaskStart& start);
   ~Task();
   Task(const Task&) = delete;
   Task& operator=(const Task&) = delete;

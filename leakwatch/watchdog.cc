@@ -15,6 +15,10 @@ std::int64_t milliseconds(Duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
 
+bool has_leaked(const TaskInfo& task, MonotonicTime now) {
+  return task.has_timeout() && now - task.gives_up_at >= WatchdogOptions::kLeakGrace;
+}
+
 }  // namespace
 
 std::string_view episode_state_name(EpisodeState state) {
@@ -89,7 +93,7 @@ void Watchdog::step(MonotonicTime now) {
   std::lock_guard step_lock(step_mutex_);
   const std::vector<TaskInfo> live = registry_.snapshot();
   close_ended(live, now);
-  const std::vector<TaskInfo> stuck = newly_stuck(live, now);
+  const std::vector<TaskInfo> stuck = newly_flagged(live, now);
   if (!stuck.empty()) {
     std::vector<pid_t> threads;
     for (const TaskInfo& task : stuck) threads.push_back(task.thread);
@@ -127,13 +131,15 @@ void Watchdog::close_ended(const std::vector<TaskInfo>& live, MonotonicTime now)
   }
 }
 
-std::vector<TaskInfo> Watchdog::newly_stuck(const std::vector<TaskInfo>& live,
-                                            MonotonicTime now) const {
+std::vector<TaskInfo> Watchdog::newly_flagged(const std::vector<TaskInfo>& live,
+                                              MonotonicTime now) const {
   std::vector<TaskInfo> stuck;
   std::lock_guard lock(mutex_);
   for (const TaskInfo& task : live) {
-    if (task.age(now) < options_.threshold) break;  // oldest first: the rest is younger
-    if (!stuck_.contains(task.id)) stuck.push_back(task);
+    const bool leaked = has_leaked(task, now);
+    if (!leaked && task.age(now) < options_.threshold) continue;
+    const auto known = stuck_.find(task.id);
+    if (known == stuck_.end() || (leaked && !known->second.leaked)) stuck.push_back(task);
   }
   return stuck;
 }
@@ -143,25 +149,46 @@ void Watchdog::flag(const TaskInfo& task, LiveStack stack, MonotonicTime now) {
   if (!registry_.is_live(task.id)) return;
   StuckReport report;
   report.task = task;
+  report.leaked = has_leaked(task, now);
   report.flagged_at = clock_.wall_now();
   report.age_when_flagged = task.age(now);
   report.stack = std::move(stack);
   {
     std::lock_guard lock(mutex_);
-    report.number = ++counters_.flagged;
-    make_room_locked();
-    stuck_.emplace(task.id, report.number);
-    reports_.push_back(report);
+    report = record_locked(std::move(report));
   }
-  log_.warn("handler stuck", {{"report", report.number},
-                              {"task", static_cast<std::uint64_t>(task.id)},
-                              {"label", task.label},
-                              {"age_ms", milliseconds(report.age_when_flagged)},
-                              {"threshold_ms", milliseconds(options_.threshold)},
-                              {"thread", task.thread},
-                              {"thread_name", report.stack.thread_name},
-                              {"state", report.stack.state},
-                              {"stack", format_stack(report.stack)}});
+  std::vector<LogField> fields = {{"report", report.number},
+                                  {"task", static_cast<std::uint64_t>(task.id)},
+                                  {"label", task.label},
+                                  {"age_ms", milliseconds(task.age(now))},
+                                  {"threshold_ms", milliseconds(options_.threshold)}};
+  if (report.leaked) fields.emplace_back("timeout_ms", milliseconds(task.timeout()));
+  const std::string text = format_stack(report.stack);
+  fields.emplace_back("thread", task.thread);
+  fields.emplace_back("thread_name", report.stack.thread_name);
+  fields.emplace_back("state", report.stack.state);
+  fields.emplace_back("stack", text);
+  log_.write(LogLevel::kWarn, report.leaked ? "handler leaked past its timeout" : "handler stuck",
+             fields);
+}
+
+// Adds the report, or makes it the present one of an episode that has begun already; returns it
+// with its number.
+StuckReport Watchdog::record_locked(StuckReport report) {
+  if (report.leaked) ++counters_.leaked;
+  if (const auto known = stuck_.find(report.task.id); known != stuck_.end()) {
+    report.number = known->second.report;
+    known->second.leaked = report.leaked;
+    for (StuckReport& kept : reports_) {
+      if (kept.number == report.number) kept = report;
+    }
+    return report;
+  }
+  report.number = ++counters_.flagged;
+  make_room_locked();
+  stuck_.emplace(report.task.id, Episode{report.number, report.leaked});
+  reports_.push_back(report);
+  return report;
 }
 
 // Drops the oldest recovered report, or the oldest of all. A stuck task without its report stays in

@@ -12,6 +12,11 @@
 //   ────── (not known) ──────▶ kStuck, logged as "handler stuck" ──────▶ kRecovered, logged as
 //   "handler recovered"
 //
+// A task that was given a timeout (TaskStart::gives_up_at) and goes on beyond it is flagged at the
+// first pass that finds it kLeakGrace later, however young it is: it has leaked past its timeout.
+// If it was flagged for its age before, its report says both from then on, and the log has a record
+// for each.
+//
 // A task is flagged between its threshold and threshold + interval(); a task that ends while its
 // stack is taken is not flagged at all. What is not promised: a task that passed the threshold and
 // ended between two passes is not seen.
@@ -49,6 +54,9 @@ struct WatchdogOptions {
   Duration capture_budget = std::chrono::milliseconds(500);
 
   static constexpr Duration kThresholdMin = std::chrono::milliseconds(10);
+
+  // What a task that was told to stop at its timeout gets to notice.
+  static constexpr Duration kLeakGrace = std::chrono::milliseconds(100);
 };
 
 enum class EpisodeState : std::uint8_t {
@@ -62,6 +70,7 @@ struct StuckReport {
   std::uint64_t number = 0;  // 1, 2, 3 … in the order of flagging
   TaskInfo task;
   EpisodeState state = EpisodeState::kStuck;
+  bool leaked = false;  // it went on beyond its own timeout, TaskInfo::timeout()
   WallTime flagged_at{};
   Duration age_when_flagged{};
   Duration
@@ -95,6 +104,7 @@ class Watchdog {
 
   struct Counters {
     std::uint64_t flagged = 0;
+    std::uint64_t leaked = 0;  // of these, past their own timeout
     std::uint64_t recovered = 0;
     std::uint64_t stuck_now = 0;
     std::uint64_t reports_dropped = 0;
@@ -112,8 +122,9 @@ class Watchdog {
 
   void run();
   void close_ended(const std::vector<TaskInfo>& live, MonotonicTime now);
-  std::vector<TaskInfo> newly_stuck(const std::vector<TaskInfo>& live, MonotonicTime now) const;
+  std::vector<TaskInfo> newly_flagged(const std::vector<TaskInfo>& live, MonotonicTime now) const;
   void flag(const TaskInfo& task, LiveStack stack, MonotonicTime now);
+  StuckReport record_locked(StuckReport report);
   void make_room_locked();
 
   const WatchdogOptions options_;
@@ -126,7 +137,11 @@ class Watchdog {
 
   mutable std::mutex mutex_;  // guards what follows
   std::deque<StuckReport> reports_;
-  std::unordered_map<TaskId, std::uint64_t> stuck_;  // to the report's number
+  struct Episode {
+    std::uint64_t report = 0;  // its number
+    bool leaked = false;
+  };
+  std::unordered_map<TaskId, Episode> stuck_;
   Counters counters_;
   bool stopping_ = false;
 

@@ -35,6 +35,24 @@ TEST_CASE("a task is in the registry from its construction to its destruction") 
   CHECK(registry.counters().live == 0);
 }
 
+TEST_CASE("a task carries its timeout and a parent of another thread, and the next one does not") {
+  FakeClock clock;
+  TaskRegistry registry(clock, {.tasks_max = 1});
+  const MonotonicTime now = clock.now();
+  {
+    Task task(registry, registry.intern("x"),
+              TaskStart{.now = now, .parent = TaskId{77}, .gives_up_at = now + 2s});
+    const TaskInfo info = *registry.find(task.id());
+    CHECK(info.parent == TaskId{77});
+    CHECK(info.has_timeout());
+    CHECK(info.timeout() == 2s);
+  }
+  Task task(registry, registry.intern("x"));
+  const TaskInfo info = *registry.find(task.id());
+  CHECK(info.parent == TaskId::kNone);
+  CHECK_FALSE(info.has_timeout());
+}
+
 TEST_CASE("an ended task's id never names a later task, even in the same slot") {
   FakeClock clock;
   TaskRegistry registry(clock, {.tasks_max = 1});

@@ -121,6 +121,65 @@ TEST_CASE("a recovered task keeps its report, with its total age") {
   CHECK(f.watchdog->counters().stuck_now == 0);
 }
 
+TEST_CASE(
+    "a task beyond its own timeout is flagged at once, however young, and not a unit before") {
+  Fixture f({.threshold = 1h});
+  const MonotonicTime now = f.clock.now();
+  Task task(f.registry, f.registry.intern("GET /slow"),
+            TaskStart{.now = now, .gives_up_at = now + 1s});
+  Task without(f.registry, f.registry.intern("GET /other"));
+  f.clock.advance(1s + WatchdogOptions::kLeakGrace - 1ns);
+  f.step();
+  CHECK(f.watchdog->reports().empty());
+  f.clock.advance(1ns);
+  f.step();
+  f.step();
+  const auto reports = f.watchdog->reports();
+  REQUIRE(reports.size() == 1);
+  CHECK(reports[0].leaked);
+  CHECK(reports[0].task.label == "GET /slow");
+  CHECK(reports[0].task.timeout() == 1s);
+  CHECK(f.watchdog->counters().leaked == 1);
+  REQUIRE(f.sink.lines().size() == 1);
+  CHECK(f.sink.lines()[0].find("\"msg\":\"handler leaked past its timeout\"") != std::string::npos);
+  CHECK(f.sink.lines()[0].find("\"timeout_ms\":1000") != std::string::npos);
+}
+
+TEST_CASE("a task that was stuck before it leaked keeps one report, which then says both") {
+  Fixture f;
+  std::optional<Task> task;
+  const MonotonicTime now = f.clock.now();
+  task.emplace(f.registry, f.registry.intern("x"), TaskStart{.now = now, .gives_up_at = now + 5s});
+  f.clock.advance(2s);
+  f.step();
+  CHECK_FALSE(f.watchdog->reports().at(0).leaked);
+  f.clock.advance(4s);
+  f.step();
+  f.step();
+  REQUIRE(f.watchdog->reports().size() == 1);
+  CHECK(f.watchdog->reports()[0].leaked);
+  CHECK(f.watchdog->reports()[0].number == 1);
+  task.reset();
+  f.step();
+  CHECK(f.watchdog->reports()[0].state == EpisodeState::kRecovered);
+  CHECK(f.watchdog->counters().flagged == 1);
+  CHECK(f.watchdog->counters().leaked == 1);
+  CHECK(f.sink.lines().size() == 3);  // stuck, leaked, recovered
+}
+
+TEST_CASE("a task that ends within its timeout never leaks") {
+  Fixture f({.threshold = 1h});
+  {
+    const MonotonicTime now = f.clock.now();
+    Task task(f.registry, f.registry.intern("x"), TaskStart{.now = now, .gives_up_at = now + 5s});
+    f.clock.advance(5s);
+    f.step();
+  }
+  f.clock.advance(1h);
+  f.step();
+  CHECK(f.watchdog->reports().empty());
+}
+
 TEST_CASE("a task that ended in time is never flagged") {
   Fixture f;
   { Task task(f.registry, f.registry.intern("x")); }
