@@ -157,6 +157,7 @@ void EngineThread::call_root(Connection& connection) {
   }
   counters.add(leading_ != nullptr ? Counter::kRanInline : Counter::kRanHandedOver);
   profile_->record(took);
+  profile_->metrics.record(exchange_.response().status_code(), took);
   // The root's own share has ended when the route was entered, or the monitor has noted it.
   if (profile_ != &root) root.record(Duration(0));
 }
@@ -180,6 +181,10 @@ void EngineThread::invoke_root(Connection& connection) {
     connection.poller.give(connection);
     handler_started_ns_.store(0, std::memory_order_relaxed);
     throw;
+  } catch (const AbortHandler&) {
+    // Whoever threw it has said what there is to say.
+    counters.add(Counter::kHandlerExceptions);
+    exchange_.abandon_response();
   } catch (const std::exception& error) {
     fail(error.what());
   } catch (...) {

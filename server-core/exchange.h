@@ -65,6 +65,7 @@ class Exchange final : public RequestTransport {
   HostPort remote_address() const override;
   std::stop_token stop_token() override;
   MonotonicTime write_deadline() const override;
+  MonotonicTime read_deadline() const override { return read_deadline_; }
   RouteAdmission enter_route(HandlerProfile& profile, leakwatch::TaskId task) override;
 
   // --- For ResponseStream.

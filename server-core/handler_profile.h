@@ -23,6 +23,7 @@
 #include <cstdint>
 
 #include "base/clock.h"
+#include "server-core/handler_metrics.h"
 
 namespace vigil::http {
 
@@ -44,6 +45,9 @@ class HandlerProfile {
 
   // The monitor had to take polling away from the thread that ran this handler inline.
   void record_rescue();
+
+  // What /metrics shows of this handler; the engine adds to it where it calls record().
+  HandlerMetrics metrics;
 
  private:
   void record_inline(Duration took);

@@ -14,6 +14,8 @@ bool Request::reset(const Head& head, RequestTransport& transport, MonotonicTime
   start_time_ = start_time;
   query_.reset();
   path_values_count_ = 0;
+  route_ = {};
+  scope_ = nullptr;
   const std::optional<Target> target = split_target(head.target);
   if (!target) return false;
   target_ = *target;
@@ -51,6 +53,16 @@ void Request::add_path_value(std::string_view name, std::string_view raw_value) 
     // Cannot fail: reset() has decoded the whole path.
     append_percent_decoded(entry.decoded, raw_value);
     entry.value = entry.decoded;
+  }
+}
+
+void Request::take_route_of(const Request& other) {
+  route_ = other.route_;
+  path_values_count_ = other.path_values_count_;
+  for (std::size_t i = 0; i < path_values_count_; ++i) {
+    path_values_[i].name = other.path_values_[i].name;
+    path_values_[i].decoded = other.path_values_[i].value;
+    path_values_[i].value = path_values_[i].decoded;
   }
 }
 

@@ -33,6 +33,8 @@ enum class TaskId : std::uint64_t;
 
 namespace vigil::http {
 
+struct RequestScope;
+
 enum class HttpVersion : std::uint8_t { kHttp10, kHttp11 };
 
 // "HTTP/1.0" or "HTTP/1.1".
@@ -56,6 +58,8 @@ class RequestTransport {
   virtual HostPort remote_address() const = 0;
   virtual std::stop_token stop_token() = 0;
   virtual MonotonicTime write_deadline() const = 0;
+  // When the body must have been read.
+  virtual MonotonicTime read_deadline() const = 0;
 
   // The router has found the handler; `task` is its activation in the task registry. A transport
   // that polls on the calling thread hands polling over before it returns, unless the profile says
@@ -112,6 +116,14 @@ class Request {
   std::string_view host() const { return host_; }
   HttpVersion version() const { return head_.version; }
 
+  // The pattern of the route that has been found ("GET /orders/{id}"); empty before, and where
+  // there is no router. Lives as long as the router.
+  std::string_view route() const { return route_; }
+
+  // What middleware has attached for those inside it (request_log.h); null without.
+  const RequestScope* scope() const { return scope_; }
+  void set_scope(const RequestScope* scope) { scope_ = scope; }
+
   // The socket's peer. No header changes it (P1.27).
   HostPort remote_address() const { return transport_->remote_address(); }
 
@@ -119,6 +131,10 @@ class Request {
   MonotonicTime start_time() const { return start_time_; }
   // When the last byte of the response must be out; kNoDeadline if there is no write deadline.
   MonotonicTime deadline() const { return transport_->write_deadline(); }
+
+  // When the last byte of the request must have been read; kNoDeadline if there is no read
+  // deadline.
+  MonotonicTime read_deadline() const { return transport_->read_deadline(); }
 
   // Reads the next bytes of the body, at least one; 0 is its end. Blocks, until the read deadline.
   //   deadline_exceeded    the read deadline passed
@@ -142,6 +158,10 @@ class Request {
   std::stop_token stop_token() const { return transport_->stop_token(); }
 
   // For Router.
+  void set_route(std::string_view pattern) { route_ = pattern; }
+  // Makes this, a copy of `other` with a head of its own, know what the router has found for
+  // `other`.
+  void take_route_of(const Request& other);
   void add_path_value(std::string_view name, std::string_view raw_value);
   void clear_path_values() { path_values_count_ = 0; }
   RouteAdmission enter_route(HandlerProfile& profile, leakwatch::TaskId task) {
@@ -161,6 +181,8 @@ class Request {
   Target target_;
   std::string_view path_;
   std::string_view host_;
+  std::string_view route_;
+  const RequestScope* scope_ = nullptr;
   std::string decoded_path_;
   mutable std::optional<QueryParams> query_;
   std::array<PathValue, kPathValuesMax> path_values_;

@@ -103,11 +103,18 @@ void ResponseStream::set_read_deadline(MonotonicTime deadline) {
   exchange_.set_read_deadline(deadline);
 }
 
-void ResponseStream::reset_to_error(int code, std::string_view message) {
+bool ResponseStream::reset() {
+  if (head_sent()) return false;
   headers_.clear();
   body_.clear();
+  status_ = 200;
   written_ = 0;
   error_.reset();
+  return true;
+}
+
+void ResponseStream::reset_to_error(int code, std::string_view message) {
+  (void)reset();
   write_error(*this, code, message);
 }
 

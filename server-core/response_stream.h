@@ -31,6 +31,9 @@ class ResponseStream final : public ResponseWriter {
   void set_write_deadline(MonotonicTime deadline) override;
   void set_read_deadline(MonotonicTime deadline) override;
   bool head_sent() const override { return mode_ != Mode::kOpen; }
+  bool reset() override;
+  int status_code() const override { return status_; }
+  std::uint64_t body_bytes() const override { return written_; }
 
   // --- For the engine.
 

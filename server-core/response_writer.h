@@ -11,6 +11,7 @@
 // responses carry no body: write() takes the bytes and drops them.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 #include "base/clock.h"
@@ -54,6 +55,15 @@ class ResponseWriter {
 
   // Whether the head is out, so that status and headers cannot change any more.
   virtual bool head_sent() const = 0;
+
+  // Forgets the status, the headers and the body that have been written so far, for an answer that
+  // replaces them. false, and nothing happens, once the head is out.
+  [[nodiscard]] virtual bool reset() = 0;
+
+  // For what measures around a handler: the status as it stands (200 if none was set), and the
+  // bytes of body that have been written, before any coding.
+  virtual int status_code() const = 0;
+  virtual std::uint64_t body_bytes() const = 0;
 };
 
 // "Not Found" for 404; "Unknown" for a code that has no name.

@@ -321,6 +321,7 @@ void Router::operator()(ResponseWriter& response, Request& request) const {
   Route* route = search.find(tree_->root, request.raw_path().substr(1));
   if (route != nullptr) {
     fill_path_values(*route, request);
+    request.set_route(route->text);
     const leakwatch::Task task(tree_->registry, route->label, request.start_time());
     if (request.enter_route(route->profile, task.id()) == RouteAdmission::kBusy) {
       response.headers().set("Retry-After", "1");
@@ -335,6 +336,14 @@ void Router::operator()(ResponseWriter& response, Request& request) const {
     return redirect(response, request, with_slash);
   }
   write_error(response, 404);
+}
+
+std::vector<RouteStats> Router::stats() const {
+  std::vector<RouteStats> stats;
+  for (const auto& route : tree_->routes) {
+    stats.push_back({route->text, route->profile.metrics.read()});
+  }
+  return stats;
 }
 
 std::vector<std::string> Router::patterns() const {

@@ -40,6 +40,12 @@
 
 namespace vigil::http {
 
+// What one route has answered.
+struct RouteStats {
+  std::string pattern;
+  HandlerStats handler;
+};
+
 class Router {
  public:
   // `registry` gets a task for each activation and must outlive the router.
@@ -53,6 +59,9 @@ class Router {
 
   // The patterns in the order of their registration, for an index page.
   std::vector<std::string> patterns() const;
+
+  // What every route has answered so far, in the same order.
+  std::vector<RouteStats> stats() const;
 
  private:
   struct Tree;

@@ -191,6 +191,7 @@ ServerStats Server::stats() const {
   stats.ran_handed_over = get(Counter::kRanHandedOver);
   stats.rescued = get(Counter::kRescued);
   stats.threads_now = pool.size();
+  stats.unrouted = impl_->engine.root_profile.metrics.read();
   stats.headers_refused = get(Counter::kHeadersRefused);
   return stats;
 }

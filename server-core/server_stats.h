@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "leakwatch/task_registry.h"
+#include "server-core/handler_metrics.h"
 
 namespace vigil::http {
 
@@ -61,6 +62,10 @@ struct ServerStats {
   std::uint64_t ran_handed_over = 0;
   std::uint64_t rescued = 0;
   std::uint64_t threads_now = 0;
+
+  // Requests whose root handler answered without a route: 404, middleware around the router, or no
+  // router at all. Those of routes: Router::stats().
+  HandlerStats unrouted;
 
   std::uint64_t headers_refused = 0;  // response fields with CR, LF or NUL that were dropped
 };

@@ -19,6 +19,7 @@ class NoTransport final : public RequestTransport {
   HostPort remote_address() const override { return {"127.0.0.1", 1}; }
   std::stop_token stop_token() override { return {}; }
   MonotonicTime write_deadline() const override { return kNoDeadline; }
+  MonotonicTime read_deadline() const override { return kNoDeadline; }
   RouteAdmission enter_route(HandlerProfile&, leakwatch::TaskId id) override {
     task = id;
     return admission;
@@ -43,6 +44,9 @@ class Recorder final : public ResponseWriter {
   void set_write_deadline(MonotonicTime) override {}
   void set_read_deadline(MonotonicTime) override {}
   bool head_sent() const override { return false; }
+  bool reset() override { return false; }
+  int status_code() const override { return code_; }
+  std::uint64_t body_bytes() const override { return body.size(); }
 
   int code() const { return code_; }
   std::string body;
