@@ -12,6 +12,7 @@
 #include "sampler/heap_profiler.h"
 #include "sampler/module_table.h"
 #include "sampler/signal_channel.h"
+#include "sampler/stack_text.h"
 #include "sampler/symbolizer.h"
 #include "sampler/thread_snapshot.h"
 #include "sampler/unwinder.h"
@@ -78,6 +79,7 @@ struct Agent::Parts {
   std::unique_ptr<leakwatch::LiveStacks> stacks;
   std::unique_ptr<leakwatch::Watchdog> watchdog;
   leakwatch::TaskRegistry listener_tasks;
+  endpoints::MetricSources sources;
   std::unique_ptr<endpoints::Services> services;
   std::unique_ptr<http::Server> listener;
 
@@ -146,6 +148,7 @@ Result<void> Agent::Parts::start_listener(const AgentOptions& options, LogSink& 
                           .cpu = *cpu,
                           .heap = heap.get(),
                           .heap_absent = heap_absent,
+                          .sources = &sources,
                           .command_line = endpoints::redacted_arguments(arguments)});
   auto created = http::Server::create(listener_options(options.debug_listen),
                                       endpoints::debug_handler(*services, listener_tasks),
@@ -179,6 +182,27 @@ Agent::Agent(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Agent::~Agent() = default;
 
 const HostPort& Agent::debug_endpoint() const { return parts_->listener->endpoint(); }
+
+void Agent::add_server(std::string name, const http::Server& server, const http::Router& router) {
+  // The router is a handle; the copy keeps the routes.
+  parts_->sources.add(endpoints::ServerSource{.name = std::move(name),
+                                              .stats = [&server] { return server.stats(); },
+                                              .routes = [router] { return router.stats(); }});
+}
+
+void Agent::add_server(std::string name, const http::Server& server) {
+  parts_->sources.add(endpoints::ServerSource{.name = std::move(name),
+                                              .stats = [&server] { return server.stats(); }});
+}
+
+void Agent::add_timeout_pool(std::string name, const http::TimeoutPool& pool) {
+  parts_->sources.add(endpoints::TimeoutPoolSource{.name = std::move(name),
+                                                   .stats = [&pool] { return pool.stats(); }});
+}
+
+std::string Agent::stack_text(const sampler::Stack& stack) const {
+  return sampler::stack_text(stack, *parts_->modules.current(), parts_->symbolizer.get());
+}
 
 const leakwatch::Watchdog& Agent::watchdog() const { return *parts_->watchdog; }
 

@@ -22,7 +22,11 @@
 #include "leakwatch/stack_source.h"
 #include "leakwatch/task_registry.h"
 #include "leakwatch/watchdog.h"
+#include "sampler/address.h"
+#include "server-core/router.h"
+#include "server-core/server.h"
 #include "server-core/server_stats.h"
+#include "server-core/timeout_pool.h"
 
 namespace vigil {
 
@@ -60,6 +64,16 @@ class Agent {
 
   // The debug listener's address with its real port.
   const HostPort& debug_endpoint() const;
+
+  // Shows a server's numbers on the metrics pages, under the label `server`=`name`; with `router`,
+  // its routes' too. May be called at any time, with a different name each. The server (and pool)
+  // must outlive the agent, the router need not.
+  void add_server(std::string name, const http::Server& server, const http::Router& router);
+  void add_server(std::string name, const http::Server& server);
+  void add_timeout_pool(std::string name, const http::TimeoutPool& pool);
+
+  // `stack` as the dumps print it: two lines a frame. Thread-safe. Reads debug information.
+  std::string stack_text(const sampler::Stack& stack) const;
 
   const leakwatch::Watchdog& watchdog() const;
   leakwatch::StackSource& stacks();

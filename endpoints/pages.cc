@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "endpoints/guard.h"
+#include "endpoints/metrics.h"
 #include "endpoints/process.h"
 #include "endpoints/profiles.h"
 #include "endpoints/tasks.h"
@@ -50,6 +51,14 @@ constexpr PageEntry kPages[] = {
      .description =
          "Handlers that are, or were, stuck past the watchdog's threshold, each with its "
          "stack. format=json for programs."},
+    {.path = "/metrics",
+     .render = metrics_page,
+     .description =
+         "Every counter in the text format of Prometheus: connections, requests by route, "
+         "timeouts, limits, tasks, the process."},
+    {.path = "/debug/vars",
+     .render = vars_page,
+     .description = "The same counters in JSON, with the command line."},
 };
 
 std::string_view short_name(const PageEntry& page) {

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "endpoints/metric_sources.h"
 #include "leakwatch/stack_source.h"
 #include "leakwatch/task_registry.h"
 #include "leakwatch/watchdog.h"
@@ -30,6 +31,9 @@ struct Services {
   // Null where the program does not run on tcmalloc; `heap_absent` says so in a sentence then.
   sampler::HeapProfiler* heap = nullptr;
   std::string heap_absent;
+
+  // Whose numbers the metrics pages show beside the process's own; null: nobody's.
+  const MetricSources* sources = nullptr;
 
   // The program and its arguments, with secrets already redacted (redacted_arguments()).
   std::vector<std::string> command_line;

@@ -14,7 +14,9 @@ build_packages=(
 # What the tour shows, beyond the build: the real pprof, and load.
 tour_packages=(golang-go curl)
 # What the tests need, beyond the build: the real clients.
-test_packages=(golang-go google-perftools binutils curl wrk)
+test_packages=(golang-go google-perftools binutils curl wrk
+  prometheus  # for promtool; its service stays off, see install_packages
+)
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -43,7 +45,8 @@ install_packages() {
   fi
   say "Installing: ${missing[*]}"
   "${as_root[@]}" apt-get update -qq
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+  # RUNLEVEL=1: invoke-rc.d(8) starts no service of what is installed.
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 

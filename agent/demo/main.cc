@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -13,21 +14,38 @@
 #include "agent/demo/routes.h"
 #include "base/flags.h"
 #include "base/signal_mask.h"
+#include "sampler/throw_stack.h"
+#include "server-core/recoverer.h"
+#include "server-core/request_log.h"
 #include "server-core/router.h"
 #include "server-core/server.h"
+#include "server-core/timeout_pool.h"
 
 namespace {
 
 using vigil::Result;
 
+enum class AccessLog : std::uint8_t { kOff, kOn };
+
 struct Options {
   vigil::http::ServerOptions server;
   vigil::AgentOptions agent;
   vigil::Duration shutdown_timeout = std::chrono::seconds(10);
+  AccessLog access_log = AccessLog::kOff;
 };
 
 constexpr int kExitForced =
     1;  // the shutdown deadline passed with requests in flight, or the start failed
+
+vigil::FlagSetter access_log_flag(AccessLog& target) {
+  return [&target](std::string_view text) -> Result<void> {
+    if (text != "on" && text != "off") {
+      return vigil::Error(vigil::ErrorCode::kInvalidArgument, "not on or off");
+    }
+    target = text == "on" ? AccessLog::kOn : AccessLog::kOff;
+    return {};
+  };
+}
 
 vigil::FlagTable flag_table(Options& options) {
   using vigil::duration_flag;
@@ -62,6 +80,8 @@ vigil::FlagTable flag_table(Options& options) {
             size_flag(server.max_connections_per_ip, 0, kCountMax));
   flags.add("max-in-flight", "N", "requests in handlers (0: no limit)",
             size_flag(server.max_in_flight, 0, kCountMax));
+  flags.add("access-log", "on|off", "a record for each request, on stderr (off)",
+            access_log_flag(options.access_log));
   return flags;
 }
 
@@ -83,6 +103,21 @@ sigset_t ending_signals() {
   return signals;
 }
 
+// What is around all routes. `agent` is set before the first request.
+std::vector<vigil::http::Middleware> middleware(const Options& options, vigil::LogSink& sink,
+                                                vigil::Clock& clock, vigil::Agent* const& agent) {
+  std::vector<vigil::http::Middleware> around;
+  if (options.access_log == AccessLog::kOn) {
+    around.push_back(vigil::http::with_request_id(sink));
+    around.push_back(vigil::http::access_log(sink, clock));
+  }
+  around.push_back(vigil::http::recoverer(
+      {.sink = &sink, .stack_of_throw = [&agent](const std::exception_ptr& exception) {
+         return agent->stack_text(vigil::sampler::throw_stack_of(exception));
+       }}));
+  return around;
+}
+
 // Serves until a signal asks for the end. The guard blocks the signals before any thread exists, so
 // every thread inherits the mask and sigwait() is the only one to see them.
 int serve(Options& options) {
@@ -92,12 +127,19 @@ int serve(Options& options) {
   vigil::JsonLineSink sink;
   vigil::leakwatch::TaskRegistry tasks(clock);
 
+  vigil::http::TimeoutPool timed(tasks, sink, clock);
   vigil::http::Router router(tasks);
-  if (Result<void> added = demo::add_routes(router); !added) return fail(added.error());
-  auto server = vigil::http::Server::create(options.server, router, tasks, sink, clock);
+  if (Result<void> added = demo::add_routes(router, timed); !added) return fail(added.error());
+  vigil::Agent* agent_of_stacks = nullptr;
+  auto server = vigil::http::Server::create(
+      options.server, vigil::http::chain(router, middleware(options, sink, clock, agent_of_stacks)),
+      tasks, sink, clock);
   if (!server) return fail(server.error());
   auto agent = vigil::Agent::start(options.agent, tasks, sink, clock);
   if (!agent) return fail(agent.error());
+  agent_of_stacks = agent->get();
+  (*agent)->add_server("main", **server, router);
+  (*agent)->add_timeout_pool("main", timed);
   if (Result<void> started = (*server)->start(); !started) return fail(started.error());
   announce((*server)->endpoint());
   announce((*agent)->debug_endpoint());
@@ -106,7 +148,10 @@ int serve(Options& options) {
   sigwait(&signals, &signal);
   // A second signal now ends the process at once, as if it had never been blocked.
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-  const auto report = (*server)->shutdown(clock.now() + options.shutdown_timeout);
+  auto report = (*server)->shutdown(clock.now() + options.shutdown_timeout);
+  for (vigil::http::RunningHandler& leaked : timed.leaked()) {
+    report.running.push_back(std::move(leaked));
+  }
   (*agent)->log_shutdown(report);
   if (report.complete()) return EXIT_SUCCESS;
   // Handlers still run, and what they use must not be torn down under them.

@@ -11,6 +11,8 @@
 
 #include "agent/demo/work.h"
 #include "base/text.h"
+#include "server-core/handler_timeout.h"
+#include "server-core/request_log.h"
 
 namespace demo {
 namespace {
@@ -18,6 +20,7 @@ namespace {
 using namespace std::chrono_literals;
 using vigil::Result;
 using vigil::http::Request;
+using vigil::http::RequestLog;
 using vigil::http::ResponseWriter;
 
 // What the handlers share.
@@ -31,11 +34,14 @@ struct State {
 
 using Route = void (*)(State&, ResponseWriter&, Request&);
 
+enum class Timeout : std::uint8_t { kOff, kOn };
+
 struct RouteEntry {
   std::string_view pattern;
   Route handle;
   std::string_view parameters;
   std::string_view description;
+  Timeout timeout = Timeout::kOff;
 };
 
 std::span<const RouteEntry> routes();
@@ -239,17 +245,24 @@ void throw_route(State&, ResponseWriter&, Request&) {
   throw std::runtime_error("the demo throws when it is asked to");
 }
 
+// What /slow and /leak get.
+constexpr vigil::Duration kHandlerTimeout = 1s;
+
 void slow(State&, ResponseWriter& response, Request& request) {
-  constexpr vigil::Duration kTimeout = 1s;
   const auto duration = milliseconds_of(response, request, 500);
   if (!duration) return;
-  const auto begin = request.start_time();
-  const bool in_time = *duration <= kTimeout;
-  if (stopped_before(begin + (in_time ? vigil::Duration(*duration) : kTimeout),
-                     request.stop_token()))
+  if (stopped_before(request.start_time() + *duration, request.stop_token())) {
+    RequestLog(request, "demo").info("stopped in time");
     return;
-  if (!in_time) return vigil::http::write_error(response, 503, "handler timed out");
+  }
   answer(response, fmt::format("slept {} ms\n", duration->count()));
+}
+
+void leak(State&, ResponseWriter& response, Request& request) {
+  const auto duration = milliseconds_of(response, request, 3000);
+  if (!duration) return;
+  (void)wait_upstream(*duration);
+  answer(response, "not read by anybody if it comes late\n");
 }
 
 constexpr RouteEntry kRoutes[] = {
@@ -274,20 +287,26 @@ constexpr RouteEntry kRoutes[] = {
     {"GET /big", big, "?n=BYTES", "that many bytes, streamed"},
     {"GET /stream", stream, "?n=N&ms=M", "N server-sent events, M ms apart"},
     {"GET /throw", throw_route, "", "throws std::runtime_error"},
-    {"GET /slow", slow, "?ms=N", "sleeps, observing its stop token, under a 1 s handler timeout"},
+    {"GET /slow", slow, "?ms=N", "sleeps, observing its stop token, under a 1 s handler timeout",
+     Timeout::kOn},
+    {"GET /leak", leak, "?ms=N", "the same without looking at its token: leaks past its timeout",
+     Timeout::kOn},
 };
 
 std::span<const RouteEntry> routes() { return kRoutes; }
 
 }  // namespace
 
-Result<void> add_routes(vigil::http::Router& router) {
+Result<void> add_routes(vigil::http::Router& router, vigil::http::TimeoutPool& timed) {
   const auto state = std::make_shared<State>();
+  const vigil::http::Middleware timeout = vigil::http::handler_timeout(timed, kHandlerTimeout);
   for (const RouteEntry& route : kRoutes) {
-    const Result<void> added = router.handle(
-        route.pattern, [state, handle = route.handle](ResponseWriter& response, Request& request) {
-          handle(*state, response, request);
-        });
+    vigil::http::Handler handler = [state, handle = route.handle](ResponseWriter& response,
+                                                                  Request& request) {
+      handle(*state, response, request);
+    };
+    if (route.timeout == Timeout::kOn) handler = timeout(std::move(handler));
+    const Result<void> added = router.handle(route.pattern, std::move(handler));
     if (!added) return added;
   }
   return {};

@@ -13,8 +13,9 @@ TEST_CASE("the index is an HTML page that links every page") {
   const HttpAnswer index = demo.debug_get("/debug/pprof/");
   CHECK(index.status == 200);
   CHECK(index.header("Content-Type") == "text/html; charset=utf-8");
-  for (const char* part : {"goroutine?debug=1", "heap?debug=1", "/debug/pprof/profile", "cmdline",
-                           "symbol", "/debug/tasks", "/debug/leakwatch", "goroutine?debug=2"}) {
+  for (const char* part :
+       {"goroutine?debug=1", "heap?debug=1", "/debug/pprof/profile", "cmdline", "symbol",
+        "/debug/tasks", "/debug/leakwatch", "goroutine?debug=2", "/metrics", "/debug/vars"}) {
     INFO(part);
     CHECK(index.body.find(part) != std::string::npos);
   }

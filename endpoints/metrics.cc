@@ -1,0 +1,38 @@
+#include "endpoints/metrics.h"
+
+#include "base/version.h"
+
+namespace vigil::endpoints {
+
+Metrics metrics_of(const Services& services) {
+  Metrics metrics;
+  metrics.version = kVersionText;
+  metrics.process = process_figures();
+  metrics.tasks = services.tasks.counters();
+  metrics.watchdog = services.watchdog.counters();
+  metrics.stuck_after = services.watchdog.threshold();
+  if (services.sources == nullptr) return metrics;
+  for (const ServerSource& source : services.sources->servers()) {
+    metrics.servers.push_back({source.name, source.stats(),
+                               source.routes ? source.routes() : std::vector<http::RouteStats>()});
+  }
+  for (const TimeoutPoolSource& source : services.sources->timeout_pools()) {
+    metrics.timeout_pools.push_back({source.name, source.stats()});
+  }
+  return metrics;
+}
+
+Page metrics_page(const PageRequest&, const Services& services) {
+  Page page = text_page(prometheus_text(metrics_of(services)));
+  // Prometheus 3 refuses a scrape whose type it does not know.
+  page.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  return page;
+}
+
+Page vars_page(const PageRequest&, const Services& services) {
+  Page page = text_page(vars_json(metrics_of(services), services.command_line));
+  page.content_type = "application/json; charset=utf-8";
+  return page;
+}
+
+}  // namespace vigil::endpoints

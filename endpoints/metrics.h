@@ -1,0 +1,72 @@
+// /metrics and /debug/vars: everything that vigil counts, as Prometheus text and as JSON.
+//
+// Both are made from one struct: metrics_of() reads, prometheus_text() and vars_json() are pure.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "endpoints/page.h"
+#include "endpoints/services.h"
+#include "leakwatch/task_registry.h"
+#include "leakwatch/watchdog.h"
+#include "server-core/router.h"
+#include "server-core/server_stats.h"
+
+namespace vigil::endpoints {
+
+// What the kernel says of this process. A field that could not be read is zero.
+struct ProcessFigures {
+  double cpu_seconds = 0;  // user and system
+  std::uint64_t resident_bytes = 0;
+  std::uint64_t virtual_bytes = 0;
+  std::uint64_t open_fds = 0;
+  std::uint64_t max_fds = 0;
+  std::uint64_t threads = 0;
+  double start_time_seconds = 0;  // since 1970
+};
+
+// Reads /proc/self. Cost: five files and a directory, some 100 us.
+ProcessFigures process_figures();
+
+// The numbers of one server, under the name that it was registered with.
+struct ServerMetrics {
+  std::string name;
+  http::ServerStats stats;
+  std::vector<http::RouteStats> routes;
+};
+
+struct Metrics {
+  std::string version;
+  ProcessFigures process;
+  leakwatch::TaskRegistry::Counters tasks;
+  leakwatch::Watchdog::Counters watchdog;
+  Duration stuck_after{0};
+  std::vector<ServerMetrics> servers;
+  std::vector<TimeoutPoolMetrics> timeout_pools;
+};
+
+Metrics metrics_of(const Services& services);
+
+// The text exposition format 0.0.4: each family once, with HELP and TYPE, all its samples together.
+// https://prometheus.io/docs/instrumenting/exposition_formats/
+// Names: vigil_* are ours, process_* those of the Prometheus client libraries. A server is the
+// label `server`, a route `route` (its pattern; "" is what no route answered), a status class
+// `code`
+// ("2xx").
+std::string prometheus_text(const Metrics& metrics);
+
+// The same as one JSON object, with the command line as in Go's expvar ("cmdline").
+std::string vars_json(const Metrics& metrics, const std::vector<std::string>& command_line);
+
+// A label's value with \ " and line ends escaped. Pure.
+std::string escaped_label(std::string_view value);
+
+// GET /metrics
+Page metrics_page(const PageRequest& request, const Services& services);
+
+// GET /debug/vars
+Page vars_page(const PageRequest& request, const Services& services);
+
+}  // namespace vigil::endpoints

@@ -1,0 +1,154 @@
+// The metrics' two renderings, of numbers that a test made up.
+
+#include "endpoints/metrics.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <map>
+#include <sstream>
+
+#include <nlohmann/json.hpp>
+
+#include "base/fd.h"
+#include "tests/support/catch.h"
+
+namespace vigil::endpoints {
+namespace {
+
+using namespace std::chrono_literals;
+
+Metrics example() {
+  Metrics metrics;
+  metrics.version = "1.2.3";
+  metrics.process.cpu_seconds = 1.25;
+  metrics.tasks.live = 3;
+  metrics.watchdog.leaked = 2;
+  metrics.stuck_after = 5s;
+  metrics.timeout_pools.push_back({"p", {.calls = 7, .timed_out = 1}});
+  for (const char* name : {"main", "admin"}) {
+    ServerMetrics server;
+    server.name = name;
+    server.stats.connections.idle = 4;
+    server.stats.timeouts.idle = 5;
+    server.stats.unrouted.status_classes[4] = 6;
+    http::HandlerStats handler;
+    handler.status_classes[2] = 3;
+    handler.durations[0] = 1;
+    handler.durations[2] = 1;
+    handler.durations.back() = 1;
+    handler.total = 12s;
+    server.routes.push_back({"GET /o/{id}", handler});
+    server.routes.push_back({"odd \"\\\n", {}});
+    metrics.servers.push_back(server);
+  }
+  return metrics;
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+bool has_line(const std::string& text, const std::string& line) {
+  return ("\n" + text).find("\n" + line + "\n") != std::string::npos;
+}
+
+TEST_CASE("Prometheus text: HELP and TYPE once a family, its samples together, a line end last") {
+  const std::string text = prometheus_text(example());
+  REQUIRE_FALSE(text.empty());
+  CHECK(text.back() == '\n');
+  std::map<std::string, int> helps;
+  std::string family;
+  for (const std::string& line : lines_of(text)) {
+    INFO(line);
+    if (line.rfind("# HELP ", 0) == 0) {
+      family = line.substr(7, line.find(' ', 7) - 7);
+      CHECK(++helps[family] == 1);
+    } else if (line.rfind("# TYPE ", 0) == 0) {
+      CHECK(line.substr(7, family.size() + 1) == family + " ");
+    } else {
+      CHECK(line.rfind(family, 0) == 0);
+    }
+  }
+}
+
+TEST_CASE("Prometheus text: values, labels, states") {
+  const std::string text = prometheus_text(example());
+  for (const char* line :
+       {"vigil_build_info{version=\"1.2.3\"} 1", "process_cpu_seconds_total 1.25", "vigil_tasks 3",
+        "vigil_watchdog_leaked_total 2", "vigil_watchdog_threshold_seconds 5",
+        "vigil_http_connections{server=\"admin\",state=\"idle\"} 4",
+        "vigil_http_timeouts_total{server=\"main\",phase=\"idle\"} 5",
+        "vigil_http_requests_total{server=\"main\",route=\"GET /o/{id}\",code=\"2xx\"} 3",
+        "vigil_http_requests_total{server=\"main\",route=\"\",code=\"4xx\"} 6",
+        "vigil_handler_timeout_calls_total{pool=\"p\"} 7",
+        "vigil_handler_timeouts_total{pool=\"p\"} 1"}) {
+    INFO(line);
+    CHECK(has_line(text, line));
+  }
+}
+
+TEST_CASE("Prometheus text: a histogram is cumulative and ends with +Inf, sum and count") {
+  const std::string text = prometheus_text(example());
+  const std::string name = "vigil_http_request_duration_seconds";
+  const std::string labels = "server=\"main\",route=\"GET /o/{id}\"";
+  for (const auto& [bound, count] : std::map<std::string, int>{
+           {"0.0001", 1}, {"0.0005", 1}, {"0.001", 2}, {"0.0025", 2}, {"10", 2}, {"+Inf", 3}}) {
+    INFO(bound);
+    CHECK(has_line(text,
+                   name + "_bucket{" + labels + ",le=\"" + bound + "\"} " + std::to_string(count)));
+  }
+  CHECK(has_line(text, name + "_sum{" + labels + "} 12"));
+  CHECK(has_line(text, name + "_count{" + labels + "} 3"));
+}
+
+TEST_CASE("label values are escaped, bytes that are not UTF-8 replaced") {
+  CHECK(escaped_label("a\\b\"c\nd") == "a\\\\b\\\"c\\nd");
+  CHECK(escaped_label("\xff") == "\xEF\xBF\xBD");
+  CHECK(prometheus_text(example()).find("route=\"odd \\\"\\\\\\n\"") != std::string::npos);
+}
+
+TEST_CASE("without servers there are the process and the tasks only") {
+  Metrics metrics = example();
+  metrics.servers.clear();
+  metrics.timeout_pools.clear();
+  const std::string text = prometheus_text(metrics);
+  CHECK(text.find("vigil_tasks 3") != std::string::npos);
+  CHECK(text.find("vigil_http_") == std::string::npos);
+}
+
+TEST_CASE("JSON has the same numbers") {
+  const auto json = nlohmann::json::parse(vars_json(example(), {"prog", "--x"}));
+  CHECK(json["cmdline"] == std::vector<std::string>{"prog", "--x"});
+  CHECK(json["version"] == "1.2.3");
+  CHECK(json["tasks"]["live"] == 3);
+  CHECK(json["watchdog"]["leaked"] == 2);
+  CHECK(json["timeout_pools"]["p"]["timed_out"] == 1);
+  const auto& server = json["servers"]["main"];
+  CHECK(server["connections"]["idle"] == 4);
+  CHECK(server["connections"]["open"] == 4);
+  CHECK(server["routes"]["GET /o/{id}"]["status"]["2xx"] == 3);
+  CHECK(server["routes"]["GET /o/{id}"]["durations"][2]["up_to_seconds"] == 0.001);
+  CHECK(server["routes"]["GET /o/{id}"]["durations"].back()["up_to_seconds"].is_null());
+  CHECK(server["routes"][""]["requests"] == 6);
+}
+
+TEST_CASE("the process figures are this process's") {
+  const ProcessFigures before = process_figures();
+  CHECK(before.resident_bytes > 1 << 20);
+  CHECK(before.virtual_bytes >= before.resident_bytes);
+  CHECK(before.threads >= 1);
+  CHECK(before.max_fds >= before.open_fds);
+  const auto now =
+      std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  CHECK(before.start_time_seconds <= now + 2);  // the boot time is a whole second
+  CHECK(before.start_time_seconds > now - 3600);
+  const UniqueFd one_more(::dup(0));
+  CHECK(process_figures().open_fds == before.open_fds + 1);
+}
+
+}  // namespace
+}  // namespace vigil::endpoints
