@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -97,6 +98,7 @@ Result<void> Acceptor::open(const HostPort& listen, int backlog) {
 
 void Acceptor::on_readable(EngineThread& thread) {
   for (int i = 0; i < kBatch && listener_; ++i) {
+    if (!engine_.filters.may_accept() && pause(thread)) return;
     if (accept_one(thread) != Round::kMore) return;
   }
 }
@@ -104,13 +106,15 @@ void Acceptor::on_readable(EngineThread& thread) {
 void Acceptor::drain_and_close(EngineThread& thread) {
   if (!listener_) return;
   if (engine_.phase() < Phase::kForced) {
-    // Bounded: a flood of newcomers must not keep the listener open.
-    for (int i = 0; i < engine_.options.backlog + kBatch; ++i) {
+    // Bounded: a flood of newcomers must not keep the listener open. What a filter keeps in the
+    // backlog has not been promised anything, and is reset with the listener.
+    for (int i = 0; i < engine_.options.backlog + kBatch && engine_.filters.may_accept(); ++i) {
       if (accept_one(thread) != Round::kMore) break;
     }
   }
   if (resume_at_ == kNoDeadline) engine_.pollers[0]->unwatch_listener(listener_.get());
   resume_at_ = kNoDeadline;
+  paused_.store(false);
   listener_.reset();
 }
 
@@ -138,30 +142,42 @@ Acceptor::Round Acceptor::on_error(int error, EngineThread& thread) {
     case ENOMEM:
       back_off(error, thread);
       return Round::kBackoff;
+    case EINTR:
+    case ECONNABORTED:
+      return Round::kMore;  // the newcomer has gone already
     default:
-      // The newcomer's own troubles (ECONNABORTED, EPROTO, ENETDOWN, …): accept(2) says to treat
-      // them as EAGAIN.
-      log_error(error);
-      return error == EINTR || error == ECONNABORTED ? Round::kMore : Round::kEmpty;
+      // Troubles of the newcomer's network (EPROTO, ENETDOWN, EPERM by a firewall, …), which
+      // accept(2) says to treat as EAGAIN. With a pause: one that stays must not spin.
+      back_off(error, thread);
+      return Round::kBackoff;
   }
 }
 
-// Deals the connection to the next poller, or answers 503 if a limit is reached.
-void Acceptor::admit(UniqueFd socket, const PeerAddress& peer, EngineThread& thread) {
-  const ConnectionLimits::Verdict verdict = engine_.limits.enter(peer);
-  const bool admitted = verdict == ConnectionLimits::Verdict::kAdmitted;
-  if (!admitted) {
-    thread.counters.add(verdict == ConnectionLimits::Verdict::kTooMany ? Counter::kLimitConnections
-                                                                       : Counter::kLimitPerIp);
-    if (engine_.turned_away.load(std::memory_order_relaxed) >= kTurnedAwayMax) return;
-    engine_.turned_away.fetch_add(1, std::memory_order_relaxed);
+// Counts what was turned away. false: it is closed without an answer.
+bool Acceptor::count_refusal(const FilterChain::Decision& decision, EngineThread& thread) {
+  if (decision.by == engine_.connection_limit.get()) {
+    thread.counters.add(Counter::kLimitConnections);
+  } else if (decision.by == engine_.address_limit.get()) {
+    thread.counters.add(Counter::kLimitPerIp);
+  } else {
+    thread.counters.add(Counter::kLimitFilters);
   }
+  if (decision.verdict == ListenerFilter::Verdict::kDrop) return false;
+  return engine_.turned_away.load(std::memory_order_relaxed) < kTurnedAwayMax;
+}
+
+// Deals the connection to the next poller, or answers 503 if a filter refuses it.
+void Acceptor::admit(UniqueFd socket, const PeerAddress& peer, EngineThread& thread) {
+  const FilterChain::Decision decision = engine_.filters.on_accept(peer);
+  const bool admitted = decision.verdict == ListenerFilter::Verdict::kAdmit;
+  if (!admitted && !count_refusal(decision, thread)) return;
   Poller& poller = *engine_.pollers[next_poller_++ % engine_.pollers.size()];
   std::unique_ptr<Connection> connection;
   try {
     connection = std::make_unique<Connection>(std::move(socket), poller);
   } catch (const std::bad_alloc&) {
-    admitted ? engine_.limits.leave(peer) : void(engine_.turned_away.fetch_sub(1));
+    thread.counters.add(Counter::kOutOfMemory);
+    if (admitted) engine_.filters.on_close(peer);
     return;
   }
   connection->peer = peer;
@@ -173,38 +189,73 @@ void Acceptor::admit(UniqueFd socket, const PeerAddress& peer, EngineThread& thr
     thread.set_state(*connection, ConnectionState::kNew);
     connection->set_deadline(deadline_after(thread.now(), engine_.timeouts.read_header));
   } else {
+    engine_.turned_away.fetch_add(1, std::memory_order_relaxed);
     thread.turn_away(*connection);
   }
   poller.give(*connection.release());
 }
 
-// With the reserved descriptor's number free for a moment, the newcomer can be told instead of
-// being left waiting.
+// A filter has said no. Whoever closes a connection and then sees the flag wakes us; whoever closed
+// one before it was set has let the second question through. true: accepting stops.
+bool Acceptor::pause(EngineThread& thread) {
+  paused_.store(true);
+  if (engine_.filters.may_accept()) {
+    paused_.store(false);
+    return false;
+  }
+  thread.counters.add(Counter::kAcceptPauses);
+  stop_watching_until(thread.now() + kPauseLook);
+  return true;
+}
+
+// With the reserved descriptor's number free for a moment, newcomers can be told instead of being
+// left waiting, one after the other.
 void Acceptor::turn_away_with_reserve(EngineThread& thread) {
+  // Taken while there was nothing left for it.
+  if (!reserve_) reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!reserve_) return;
   reserve_.reset();
-  UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  if (socket) {
-    constexpr std::string_view kResponse =
-        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
-        "Content-Length: 0\r\n\r\n";
-    [[maybe_unused]] const ssize_t sent =
-        ::send(socket.get(), kResponse.data(), kResponse.size(), MSG_NOSIGNAL);
-    ::shutdown(socket.get(), SHUT_WR);
-    thread.counters.add(Counter::kLimitDescriptors);
+  for (int i = 0; i < kBatch && turn_one_away(thread); ++i) {
   }
-  socket.reset();
   reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+}
+
+bool Acceptor::turn_one_away(EngineThread& thread) {
+  UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!socket) return false;
+  constexpr std::string_view kResponse =
+      "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+      "Content-Length: 0\r\n\r\n";
+  [[maybe_unused]] const ssize_t sent =
+      ::send(socket.get(), kResponse.data(), kResponse.size(), MSG_NOSIGNAL);
+  ::shutdown(socket.get(), SHUT_WR);
+  // What it has sent already is taken out of the socket, or closing would reset it under the
+  // answer.
+  std::array<char, 4096> unread;
+  [[maybe_unused]] const ssize_t got = ::recv(socket.get(), unread.data(), unread.size(), 0);
+  thread.counters.add(Counter::kLimitDescriptors);
+  return true;
+}
+
+void Acceptor::stop_watching_until(MonotonicTime time) {
+  if (resume_at_ == kNoDeadline) engine_.pollers[0]->unwatch_listener(listener_.get());
+  resume_at_ = time;
 }
 
 void Acceptor::back_off(int error, EngineThread& thread) {
   log_error(error);
   backoff_ = std::clamp(backoff_ * 2, kBackoffMin, kBackoffMax);
-  if (resume_at_ == kNoDeadline) engine_.pollers[0]->unwatch_listener(listener_.get());
-  resume_at_ = thread.now() + backoff_;
+  stop_watching_until(thread.now() + backoff_);
 }
 
-void Acceptor::resume() {
+void Acceptor::resume(MonotonicTime now) {
+  if (paused_.load(std::memory_order_relaxed)) {
+    if (!engine_.filters.may_accept()) {
+      resume_at_ = now + kPauseLook;
+      return;
+    }
+    paused_.store(false);
+  }
   resume_at_ = kNoDeadline;
   if (listener_) engine_.pollers[0]->watch_listener(listener_.get());
 }

@@ -2,10 +2,17 @@
 //
 // Runs on whatever thread leads the first poller. When accept(2) fails for want of something
 // (EMFILE, ENFILE, ENOBUFS, ENOMEM), the listener is not watched for 5 ms, doubling up to 1 s while
-// it goes on failing; a reserved descriptor lets it answer the newcomer with 503 instead of leaving
-// it in the backlog (P3.4).
+// it goes on failing; a reserved descriptor lets it answer newcomers with 503 instead of leaving
+// them in the backlog (P3.4).
+//
+// Nor is it watched while a filter says that nothing may be accepted:
+//
+//   watched ── a filter says no ──▶ paused ── a connection was closed, or kPauseLook passed,
+//      ▲                              │       and no filter says no any more
+//      └──────────────────────────────┘
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 
@@ -14,6 +21,7 @@
 #include "base/result.h"
 #include "base/text.h"
 #include "server-core/connection.h"
+#include "server-core/listener_filter.h"
 
 namespace vigil::http {
 
@@ -24,6 +32,8 @@ class Acceptor {
  public:
   static constexpr Duration kBackoffMin = std::chrono::milliseconds(5);
   static constexpr Duration kBackoffMax = std::chrono::seconds(1);
+  // How long a filter that says no may go unasked when no connection is closed.
+  static constexpr Duration kPauseLook = std::chrono::seconds(1);
   static constexpr int kBatch = 64;  // accepted in a row before connections get their turn again
 
   // Connections over a limit that may linger at once to read their 503; more are closed without
@@ -44,9 +54,18 @@ class Acceptor {
   // Accepts what the backlog has, then closes the listener: a client whose connection was
   // established is served.
   void drain_and_close(EngineThread& thread);
-  // While backing off: when to go on, kNoDeadline otherwise.
+  // While backing off or paused: when to go on, kNoDeadline otherwise.
   MonotonicTime resume_at() const { return resume_at_; }
-  void resume();
+  void resume(MonotonicTime now);
+  // Goes on if it was paused and the filters allow it by now: called after a wake-up.
+  void resume_if_paused(MonotonicTime now) {
+    if (paused_.load(std::memory_order_relaxed)) resume(now);
+  }
+
+  // --- Any thread.
+
+  // A filter has been told of a closed connection: whether the first poller must be woken for it.
+  bool paused() const { return paused_.load(); }
 
   // Before start() only.
   void close_unstarted() { listener_.reset(); }
@@ -57,7 +76,11 @@ class Acceptor {
   Round accept_one(EngineThread& thread);
   Round on_error(int error, EngineThread& thread);
   void admit(UniqueFd socket, const PeerAddress& peer, EngineThread& thread);
+  bool count_refusal(const FilterChain::Decision& decision, EngineThread& thread);
+  bool pause(EngineThread& thread);
+  void stop_watching_until(MonotonicTime time);
   void turn_away_with_reserve(EngineThread& thread);
+  bool turn_one_away(EngineThread& thread);
   void back_off(int error, EngineThread& thread);
   void log_error(int error);
 
@@ -68,6 +91,7 @@ class Acceptor {
   std::size_t next_poller_ = 0;
   Duration backoff_{0};
   MonotonicTime resume_at_ = kNoDeadline;
+  std::atomic<bool> paused_{false};
   MonotonicTime next_log_{};
   std::uint64_t errors_since_log_ = 0;
 };

@@ -14,8 +14,6 @@
 // Destroyed by the leader only, after the batch of events in which it was closed (U9).
 #pragma once
 
-#include <netinet/in.h>
-
 #include <atomic>
 #include <cstdint>
 #include <mutex>
@@ -25,9 +23,9 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "base/text.h"
 #include "server-core/counters.h"
 #include "server-core/head_rules.h"
+#include "server-core/peer_address.h"
 #include "server-core/timer_wheel.h"
 
 namespace vigil::http {
@@ -42,6 +40,8 @@ enum class ConnectionState : std::uint8_t {
                  // kReadingBody, kHandling; 408
   kReadingBody,  // part of a small body is buffered. read, from the same moment. -> kHandling; 408
   kHandling,     // a handler runs. write: then the socket is shut down under it. -> all those below
+  kQueued,       // a whole request waits for a slot (FlightLimit). queue_timeout. -> kHandling;
+                 // 503; closed if the peer goes
   kFlushing,     // the rest of a response waits for the peer. write. -> kIdle, kDiscarding,
                  // kLingering; cut
   kDiscarding,   // answered, but the body is not in yet. read. -> kIdle; closed
@@ -54,14 +54,8 @@ enum class ConnectionState : std::uint8_t {
 static_assert(static_cast<int>(ConnectionState::kLingering) ==
               static_cast<int>(Counter::kStateLingering));
 
-struct PeerAddress {
-  sa_family_t family = AF_UNSPEC;
-  in_port_t port = 0;  // network byte order
-  in6_addr address{};  // an IPv4 address is in its first four bytes
-
-  HostPort to_host_port() const;
-  friend bool same_host(const PeerAddress& a, const PeerAddress& b);
-};
+// What a request that has waited for a slot comes back from the queue with.
+enum class QueuePass : std::uint8_t { kNone, kGranted, kExpired };
 
 struct Connection {
   // Bits of `flags`.
@@ -70,6 +64,8 @@ struct Connection {
   static constexpr std::uint32_t kWritable = 4;
   static constexpr std::uint32_t kPeerGone = 8;
   static constexpr std::uint32_t kForcedDown = 16;
+  // With kOwnedByHandler: no handler, but the queue of FlightLimit has it.
+  static constexpr std::uint32_t kQueued = 32;
 
   explicit Connection(UniqueFd socket, Poller& owner) : fd(std::move(socket)), poller(owner) {}
 
@@ -102,11 +98,18 @@ struct Connection {
   bool registered = false;
   bool cut = false;  // shut down under its handler, whose write deadline has passed
 
+  // Of the ConnectionList that it is in: the queue's, the inbox's or the dead's.
+  Connection* queue_next = nullptr;
+  Connection* queue_previous = nullptr;
+  bool parked = false;  // FlightLimit's, guarded by its mutex
+
   // The owner's.
   ConnectionState state = ConnectionState::kNew;
-  bool counts_toward_limits = true;
+  QueuePass pass = QueuePass::kNone;
+  bool counts_toward_limits = true;  // admitted by the listener's filters
   bool close_after_flush = false;
   bool peer_gone = false;        // the peer has closed its side: behind what it sent is the end
+  std::uint32_t requests = 0;    // heads so far
   MonotonicTime began{};         // accept, or the first byte of the present request
   HeadScanner scanner;           // where the scan of `input` stands
   std::string input;             // an incomplete head, or head and part of a small body

@@ -1,6 +1,7 @@
 #include "server-core/engine.h"
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "server-core/poller.h"
 
@@ -9,8 +10,23 @@ namespace {
 
 Duration or_none(Duration timeout) { return timeout > Duration(0) ? timeout : Duration::max(); }
 
-std::string address_key(const PeerAddress& peer) {
-  return std::string(reinterpret_cast<const char*>(&peer.address), sizeof(peer.address));
+std::shared_ptr<ListenerFilter> address_limit_of(const ServerOptions& options) {
+  if (options.max_connections_per_ip == 0) return nullptr;
+  return std::make_shared<AddressLimit>(options.max_connections_per_ip);
+}
+
+std::shared_ptr<ListenerFilter> connection_limit_of(const ServerOptions& options) {
+  if (options.max_connections == 0) return nullptr;
+  return std::make_shared<ConnectionLimit>(options.max_connections, options.connection_policy);
+}
+
+std::vector<std::shared_ptr<ListenerFilter>> chain(
+    std::vector<std::shared_ptr<ListenerFilter>> filters,
+    std::initializer_list<std::shared_ptr<ListenerFilter>> limits) {
+  for (const auto& limit : limits) {
+    if (limit != nullptr) filters.push_back(limit);
+  }
+  return filters;
 }
 
 }  // namespace
@@ -27,36 +43,14 @@ Timeouts Timeouts::from(const ServerOptions& options) {
       options.idle_timeout == Duration(0) ? timeouts.read : or_none(options.idle_timeout);
   timeouts.shortest =
       std::min({timeouts.read, timeouts.write, timeouts.read_header, timeouts.idle});
+  if (options.max_queue != 0)
+    timeouts.shortest = std::min(timeouts.shortest, options.queue_timeout);
   return timeouts;
 }
 
 MonotonicTime deadline_after(MonotonicTime time, Duration duration) {
   if (duration >= kNoDeadline - time) return kNoDeadline;
   return time + duration;
-}
-
-ConnectionLimits::Verdict ConnectionLimits::enter(const PeerAddress& peer) {
-  if (total_max_ != 0 && total_.fetch_add(1, std::memory_order_relaxed) >= total_max_) {
-    total_.fetch_sub(1, std::memory_order_relaxed);
-    return Verdict::kTooMany;
-  }
-  if (per_address_max_ == 0) return Verdict::kAdmitted;
-  std::lock_guard lock(mutex_);
-  std::size_t& count = by_address_[address_key(peer)];
-  if (count < per_address_max_) {
-    ++count;
-    return Verdict::kAdmitted;
-  }
-  if (total_max_ != 0) total_.fetch_sub(1, std::memory_order_relaxed);
-  return Verdict::kTooManyOfAddress;
-}
-
-void ConnectionLimits::leave(const PeerAddress& peer) {
-  if (total_max_ != 0) total_.fetch_sub(1, std::memory_order_relaxed);
-  if (per_address_max_ == 0) return;
-  std::lock_guard lock(mutex_);
-  const auto entry = by_address_.find(address_key(peer));
-  if (--entry->second == 0) by_address_.erase(entry);
 }
 
 Engine::Engine(ServerOptions server_options, Handler root_handler,
@@ -67,7 +61,10 @@ Engine::Engine(ServerOptions server_options, Handler root_handler,
       registry(task_registry),
       log(sink, "server"),
       clock(server_clock),
-      limits(options.max_connections, options.max_connections_per_ip),
+      address_limit(address_limit_of(options)),
+      connection_limit(connection_limit_of(options)),
+      filters(chain(options.listener_filters, {address_limit, connection_limit})),
+      flight(options.max_in_flight, options.max_queue),
       pool(*this),
       monitor(*this),
       acceptor(*this) {}
@@ -111,17 +108,6 @@ bool Engine::wait_for_cut(MonotonicTime deadline) {
     clock.wait_until(lock, drained_, deadline);
   }
   return true;
-}
-
-bool Engine::enter_flight() {
-  if (options.max_in_flight == 0) return true;
-  if (in_flight_.fetch_add(1, std::memory_order_relaxed) < options.max_in_flight) return true;
-  in_flight_.fetch_sub(1, std::memory_order_relaxed);
-  return false;
-}
-
-void Engine::leave_flight() {
-  if (options.max_in_flight != 0) in_flight_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 }  // namespace vigil::http

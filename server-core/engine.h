@@ -7,7 +7,6 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "base/clock.h"
@@ -15,7 +14,9 @@
 #include "leakwatch/task_registry.h"
 #include "server-core/acceptor.h"
 #include "server-core/connection.h"
+#include "server-core/flight_limit.h"
 #include "server-core/handler.h"
+#include "server-core/listener_filter.h"
 #include "server-core/monitor.h"
 #include "server-core/server_options.h"
 #include "server-core/server_stats.h"
@@ -37,7 +38,8 @@ enum class Phase : std::uint8_t {
 // The options' durations with their fallbacks resolved; kNoDeadline's duration (max) for none.
 struct Timeouts {
   Duration read_header, read, write, idle;
-  // How often a connection is looked at while a handler owns it: the shortest of all, so that
+  // How often a connection is looked at while a handler owns it: the shortest of all, the queue's
+  // included, so that
   // whatever deadline the handler's thread leaves behind, the timer does not come too late (see
   // Poller::arm).
   Duration shortest;
@@ -47,26 +49,6 @@ struct Timeouts {
 
 // `time` + `duration`, kNoDeadline where that would overflow.
 MonotonicTime deadline_after(MonotonicTime time, Duration duration);
-
-// Counts open connections, in total and by address.
-class ConnectionLimits {
- public:
-  enum class Verdict : std::uint8_t { kAdmitted, kTooMany, kTooManyOfAddress };
-
-  ConnectionLimits(std::size_t total_max, std::size_t per_address_max)
-      : total_max_(total_max), per_address_max_(per_address_max) {}
-
-  // kAdmitted must be followed by leave() once.
-  Verdict enter(const PeerAddress& peer);
-  void leave(const PeerAddress& peer);
-
- private:
-  const std::size_t total_max_;
-  const std::size_t per_address_max_;
-  std::atomic<std::size_t> total_{0};
-  std::mutex mutex_;
-  std::unordered_map<std::string, std::size_t> by_address_;  // guarded by mutex_; only with a limit
-};
 
 class Engine {
  public:
@@ -90,10 +72,6 @@ class Engine {
   bool wait_for_cut(MonotonicTime deadline);
   std::size_t open_connections() const { return open_.load(std::memory_order_relaxed); }
 
-  // A slot for a request in a handler; release it after the handler.
-  bool enter_flight();
-  void leave_flight();
-
   const ServerOptions options;
   const Timeouts timeouts;
   const Handler root;
@@ -102,7 +80,11 @@ class Engine {
   leakwatch::TaskRegistry& registry;
   const Logger log;
   Clock& clock;
-  ConnectionLimits limits;
+  // The program's filters, then the limits of the options, in that order.
+  const std::shared_ptr<ListenerFilter> address_limit;     // nullptr without one
+  const std::shared_ptr<ListenerFilter> connection_limit;  // likewise
+  FilterChain filters;
+  FlightLimit flight;
   std::atomic<int> turned_away{0};  // connections over a limit that still linger
   std::vector<std::unique_ptr<Poller>> pollers;
   ThreadPool pool;
@@ -112,7 +94,6 @@ class Engine {
  private:
   std::atomic<Phase> phase_{Phase::kCreated};
   std::atomic<std::size_t> open_{0};
-  std::atomic<std::size_t> in_flight_{0};
   std::size_t pollers_cut_ = 0;  // guarded by drained_mutex_
   std::mutex drained_mutex_;
   std::condition_variable drained_;

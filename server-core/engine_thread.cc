@@ -1,7 +1,6 @@
 #include "server-core/engine_thread.h"
 
 #include <cxxabi.h>
-#include <signal.h>
 
 #include "base/signal_mask.h"
 #include "base/thread_id.h"
@@ -12,18 +11,6 @@ namespace vigil::http {
 namespace {
 
 constinit thread_local EngineThread* current_thread = nullptr;
-
-// What engine threads block: everything but the synchronous faults, and the signals that samplers
-// use.
-sigset_t blocked_signals() {
-  sigset_t signals;
-  sigfillset(&signals);
-  for (int kept : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGPROF}) {
-    sigdelset(&signals, kept);
-  }
-  for (int kept = SIGRTMIN; kept <= SIGRTMAX; ++kept) sigdelset(&signals, kept);
-  return signals;
-}
 
 }  // namespace
 
@@ -37,7 +24,7 @@ EngineThread::EngineThread(Engine& engine, std::string name)
 
 bool EngineThread::start() {
   // A thread inherits the mask that its creator has at this moment.
-  const SignalMaskGuard mask(blocked_signals());
+  const SignalMaskGuard mask = SignalMaskGuard::program_signals();
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   if (engine_.options.stack_bytes != 0) {
@@ -151,15 +138,20 @@ void EngineThread::call_root(Connection& connection) {
   invoke_root(connection);
   const std::int64_t started = handler_started_ns_.exchange(0, std::memory_order_relaxed);
   const Duration took = read_clock().time_since_epoch() - Duration(started);
-  if (turn_ != 0) {
-    if (!leading_->end_inline(turn_)) leading_ = nullptr;  // rescued
-    turn_ = 0;
-  }
+  drop_turn();
   counters.add(leading_ != nullptr ? Counter::kRanInline : Counter::kRanHandedOver);
   profile_->record(took);
   profile_->metrics.record(exchange_.response().status_code(), took);
   // The root's own share has ended when the route was entered, or the monitor has noted it.
   if (profile_ != &root) root.record(Duration(0));
+}
+
+// The end of an inline handler, in whatever way it came.
+void EngineThread::drop_turn() {
+  handler_started_ns_.store(0, std::memory_order_relaxed);
+  if (turn_ == 0) return;
+  if (!leading_->end_inline(turn_)) leading_ = nullptr;  // rescued
+  turn_ = 0;
 }
 
 void EngineThread::invoke_root(Connection& connection) {

@@ -51,6 +51,10 @@ class EngineThread {
   void serve_writable(Connection& connection);
   // The connection's deadline has passed.
   void serve_deadline(Connection& connection);
+  // Its request has left the queue with a pass: it is served, or answered 503.
+  void serve_queued(Connection& connection);
+  // The peer has gone while its request waited.
+  void abandon_queued(Connection& connection);
 
   // Answers a new connection that is over a limit with 503; it then lingers or is closed.
   void turn_away(Connection& connection);
@@ -89,17 +93,28 @@ class EngineThread {
     kNext,       // answered; the input behind the request is next
     kNeedMore,   // all input is used up or kept; read on
     kElsewhere,  // the connection waits for something else than input, or is gone
+    kParked,     // it is in the queue for a slot: not ours any more, and not to be touched
   };
+  using Step = Outcome (EngineThread::*)(Connection&);
 
   static void* thread_main(void* self);
   void run();
 
   // serve.cc
+  Outcome attempt(Connection& connection, Step step);
+  Outcome on_no_memory(Connection& connection);
+  Outcome flush_output(Connection& connection);
+  Outcome end_of_deadline(Connection& connection);
+  Outcome serve_kept_and_read(Connection& connection);
+  Outcome turn_away_and_linger(Connection& connection);
   Outcome read_and_serve(Connection& connection);
   Outcome serve_kept(Connection& connection);
   Outcome serve_input(Connection& connection, std::string_view input);
   Outcome serve_head(Connection& connection, std::string_view& input);
   Outcome serve_request(Connection& connection, std::string_view& input);
+  Outcome wait_in_queue(Connection& connection, std::string_view input);
+  void note_queue_wait(const Connection& connection);
+  void call_root_in_slot(Connection& connection);
   Outcome after_response(Connection& connection, std::string_view& input,
                          const Exchange::Ending& ending);
   Outcome discard_body(Connection& connection);
@@ -116,6 +131,7 @@ class EngineThread {
   // engine_thread.cc
   void call_root(Connection& connection);
   void invoke_root(Connection& connection);
+  void drop_turn();
 
   Engine& engine_;
   const std::string name_;

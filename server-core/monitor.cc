@@ -12,7 +12,8 @@ namespace vigil::http {
 
 Result<void> Monitor::start() {
   seen_.assign(engine_.pollers.size(), 0);
-  const SignalMaskGuard mask = SignalMaskGuard::all();
+  // Profiled and dumped like any other thread; never the one that runs the program's handlers.
+  const SignalMaskGuard mask = SignalMaskGuard::program_signals();
   try {
     thread_ = std::thread([this] { run(); });
   } catch (const std::system_error& error) {

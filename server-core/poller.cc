@@ -43,7 +43,8 @@ Poller::Poller(Engine& engine, std::size_t index)
 
 Poller::~Poller() {
   // Only a server that was never started has anything here.
-  for (Connection* connection : inbox_) delete connection;
+  while (Connection* connection = inbox_.pop_front()) delete connection;
+  free_dead();
 }
 
 Result<void> Poller::open() {
@@ -74,7 +75,7 @@ void Poller::unwatch_listener(int fd) { epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, f
 void Poller::give(Connection& connection) {
   {
     std::lock_guard lock(inbox_mutex_);
-    inbox_.push_back(&connection);
+    inbox_.push_back(connection);
   }
   wake();
 }
@@ -127,7 +128,7 @@ void Poller::lead(EngineThread& thread) {
     if (!drain_batch(thread)) return;
     if (woken_ && !drain_inbox(thread)) return;
     run_timers(thread);
-    dead_.clear();
+    free_dead();
     if (finished()) return;
     wait(thread);
   }
@@ -160,23 +161,24 @@ bool Poller::drain_batch(EngineThread& thread) {
 
 bool Poller::drain_inbox(EngineThread& thread) {
   while (true) {
-    if (adopting_next_ == adopting_.size()) {
-      adopting_.clear();
-      adopting_next_ = 0;
+    if (adopting_.empty()) {
       std::lock_guard lock(inbox_mutex_);
-      adopting_.swap(inbox_);
+      std::swap(adopting_, inbox_);
     }
-    if (adopting_.empty()) break;
-    adopt(*adopting_[adopting_next_++], thread);
+    Connection* connection = adopting_.pop_front();
+    if (connection == nullptr) break;
+    adopt(*connection, thread);
     if (!thread.leads(*this)) return false;  // woken_ is still set: the next leader goes on
   }
   woken_ = false;
+  if (index_ == 0) engine_.acceptor.resume_if_paused(thread.now());
   if (engine_.going_down()) sweep(thread);
   return true;
 }
 
 void Poller::run_timers(EngineThread& thread) {
-  if (index_ == 0 && thread.now() >= engine_.acceptor.resume_at()) engine_.acceptor.resume();
+  if (index_ == 0 && thread.now() >= engine_.acceptor.resume_at())
+    engine_.acceptor.resume(thread.now());
   while (TimerWheel::Node* node = wheel_.pop_due(thread.now())) {
     Connection& connection = connection_of(*node);
     if (connection.flags.load(std::memory_order_acquire) & Connection::kOwnedByHandler) {
@@ -192,12 +194,27 @@ void Poller::run_timers(EngineThread& thread) {
 // A handler has the connection. It may be in the act of leaving a new deadline behind; what it
 // finds changed under it is the socket, which then answers to its reads and writes with an end.
 void Poller::on_owned_deadline(Connection& connection, EngineThread& thread) {
-  if (connection.get_deadline() <= thread.now() && !connection.cut) {
+  const bool late = connection.get_deadline() <= thread.now();
+  if (connection.flags.load(std::memory_order_acquire) & Connection::kQueued) {
+    if (!late || !end_queueing(connection, QueuePass::kExpired)) return arm(connection, thread);
+    return thread.serve_queued(connection);
+  }
+  if (late && !connection.cut) {
     connection.cut = true;
     ::shutdown(connection.fd.get(), SHUT_RDWR);
     connection.request_stop();
   }
   arm(connection, thread);
+}
+
+// Takes the connection out of the queue of requests, if it is still there: it is ours again then.
+bool Poller::end_queueing(Connection& connection, QueuePass pass) {
+  if (!engine_.flight.take_back(connection)) return false;
+  const std::uint32_t noted =
+      connection.flags.fetch_and(Connection::kForcedDown, std::memory_order_acquire);
+  if (noted & Connection::kPeerGone) connection.peer_gone = true;
+  connection.pass = pass;
+  return true;
 }
 
 void Poller::dispatch(Connection& connection, std::uint32_t events, EngineThread& thread) {
@@ -207,6 +224,11 @@ void Poller::dispatch(Connection& connection, std::uint32_t events, EngineThread
   if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) bits |= Connection::kPeerGone;
   std::uint32_t flags = connection.flags.load(std::memory_order_acquire);
   while (flags & Connection::kOwnedByHandler) {
+    // Nobody waits for its answer: its place is for one that somebody does.
+    if ((flags & Connection::kQueued) && (bits & Connection::kPeerGone) &&
+        end_queueing(connection, QueuePass::kNone)) {
+      return thread.abandon_queued(connection);
+    }
     if (connection.flags.compare_exchange_weak(flags, flags | bits)) {
       if (bits & Connection::kPeerGone) connection.request_stop();
       return;
@@ -243,6 +265,10 @@ void Poller::adopt(Connection& connection, EngineThread& thread) {
       connection.flags.fetch_and(Connection::kForcedDown, std::memory_order_acquire);
   if (connection.state == ConnectionState::kClosed) return destroy(connection, thread);
   arm(connection, thread);
+  if (connection.pass != QueuePass::kNone) {
+    if (noted & Connection::kPeerGone) connection.peer_gone = true;
+    return thread.serve_queued(connection);
+  }
   // Events of the meantime were only noted. A look too many does no harm.
   process(connection, noted | Connection::kReadable | Connection::kWritable, thread);
 }
@@ -302,12 +328,17 @@ void Poller::destroy(Connection& connection, EngineThread& thread) {
   connection.fd.reset();
   connection.release_buffers();
   if (connection.counts_toward_limits) {
-    engine_.limits.leave(connection.peer);
+    engine_.filters.on_close(connection.peer);
+    if (engine_.acceptor.paused()) engine_.pollers[0]->wake();
   } else {
     engine_.turned_away.fetch_sub(1, std::memory_order_relaxed);
   }
-  dead_.emplace_back(&connection);
+  dead_.push_back(connection);
   engine_.connection_destroyed();
+}
+
+void Poller::free_dead() {
+  while (Connection* connection = dead_.pop_front()) delete connection;
 }
 
 // --- Going down.
@@ -343,6 +374,7 @@ void Poller::sweep_draining(Connection& connection, EngineThread& thread) {
       return arm(connection, thread);
     case ConnectionState::kReadingBody:
     case ConnectionState::kHandling:
+    case ConnectionState::kQueued:
     case ConnectionState::kFlushing:
     case ConnectionState::kLingering:
     case ConnectionState::kClosed:
@@ -351,14 +383,15 @@ void Poller::sweep_draining(Connection& connection, EngineThread& thread) {
 }
 
 void Poller::sweep_forced(Connection& connection, EngineThread& thread) {
-  const bool owned = connection.flags.load(std::memory_order_acquire) & Connection::kOwnedByHandler;
-  if (owned) {
+  const std::uint32_t flags = connection.flags.load(std::memory_order_acquire);
+  const bool waited = (flags & Connection::kQueued) && end_queueing(connection, QueuePass::kNone);
+  if ((flags & Connection::kOwnedByHandler) && !waited) {
     if (connection.flags.fetch_or(Connection::kForcedDown) & Connection::kForcedDown) return;
     thread.counters.add(Counter::kForced);
     ::shutdown(connection.fd.get(), SHUT_RDWR);
     return connection.request_stop();
   }
-  const bool had_work = connection.state == ConnectionState::kReadingBody ||
+  const bool had_work = waited || connection.state == ConnectionState::kReadingBody ||
                         connection.state == ConnectionState::kFlushing;
   thread.counters.add(had_work ? Counter::kForced : Counter::kClosedIdle);
   destroy(connection, thread);

@@ -9,13 +9,12 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <memory>
 #include <mutex>
-#include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
 #include "server-core/connection.h"
+#include "server-core/connection_list.h"
 #include "server-core/handler_profile.h"
 #include "server-core/timer_wheel.h"
 
@@ -56,6 +55,8 @@ class Poller {
   // false if the turn was taken away: the caller leads no more.
   bool end_inline(std::uint64_t turn);
 
+  // The connection is about to wait in the queue of requests: arms its deadline.
+  void watch_queued(Connection& connection, EngineThread& thread) { arm(connection, thread); }
   // Back to waiting for events, with the connection's deadline armed.
   void park(Connection& connection, EngineThread& thread);
   // Closes the socket; the object goes with the end of the batch.
@@ -79,6 +80,8 @@ class Poller {
   bool register_connection(Connection& connection);
   void arm(Connection& connection, EngineThread& thread);
   void on_owned_deadline(Connection& connection, EngineThread& thread);
+  bool end_queueing(Connection& connection, QueuePass pass);
+  void free_dead();
   void sweep(EngineThread& thread);
   void sweep_draining(Connection& connection, EngineThread& thread);
   void sweep_forced(Connection& connection, EngineThread& thread);
@@ -93,7 +96,7 @@ class Poller {
   std::atomic<HandlerProfile*> inline_profile_{nullptr};
 
   std::mutex inbox_mutex_;
-  std::vector<Connection*> inbox_;  // guarded by inbox_mutex_
+  ConnectionList inbox_;  // guarded by inbox_mutex_
 
   // The leader's.
   std::array<epoll_event, kBatch> events_{};
@@ -102,10 +105,9 @@ class Poller {
   bool woken_ = false;
   bool has_cut_ = false;
   Connection* taken_along_ = nullptr;  // owned by the handler of the thread that led before
-  std::vector<Connection*> adopting_;  // the inbox, taken out
-  std::size_t adopting_next_ = 0;
+  ConnectionList adopting_;            // the inbox, taken out
   Connection* connections_ = nullptr;  // all that are registered
-  std::vector<std::unique_ptr<Connection>> dead_;
+  ConnectionList dead_;                // freed after the batch
   TimerWheel wheel_;
 };
 

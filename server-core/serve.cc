@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <new>
+#include <utility>
 
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
@@ -26,10 +28,56 @@ constexpr int kReadsMax = 16;
 // --- Entry points, for a leader.
 
 void EngineThread::serve_readable(Connection& connection) {
-  settle(connection, read_and_serve(connection));
+  settle(connection, attempt(connection, &EngineThread::read_and_serve));
 }
 
 void EngineThread::serve_writable(Connection& connection) {
+  settle(connection, attempt(connection, &EngineThread::flush_output));
+}
+
+void EngineThread::serve_deadline(Connection& connection) {
+  settle(connection, attempt(connection, &EngineThread::end_of_deadline));
+}
+
+void EngineThread::serve_queued(Connection& connection) {
+  note_queue_wait(connection);
+  if (connection.pass == QueuePass::kExpired) {
+    counters.add(Counter::kQueueTimeouts);
+    counters.add(Counter::kLimitInFlight);
+  }
+  settle(connection, attempt(connection, &EngineThread::serve_kept_and_read));
+}
+
+void EngineThread::abandon_queued(Connection& connection) {
+  note_queue_wait(connection);
+  counters.add(Counter::kQueueAbandoned);
+  settle(connection, close(connection));
+}
+
+void EngineThread::turn_away(Connection& connection) {
+  (void)attempt(connection, &EngineThread::turn_away_and_linger);
+}
+
+// P3.9: what cannot be allocated costs the connection that it was for, and nothing else.
+EngineThread::Outcome EngineThread::attempt(Connection& connection, Step step) {
+  try {
+    return (this->*step)(connection);
+  } catch (const std::bad_alloc&) {
+    return on_no_memory(connection);
+  }
+}
+
+EngineThread::Outcome EngineThread::on_no_memory(Connection& connection) {
+  counters.add(Counter::kOutOfMemory);
+  drop_turn();
+  connection.end_stop_scope();
+  if (std::exchange(connection.pass, QueuePass::kNone) == QueuePass::kGranted) {
+    engine_.flight.leave();
+  }
+  return close(connection);
+}
+
+EngineThread::Outcome EngineThread::flush_output(Connection& connection) {
   while (connection.output_sent < connection.output.size()) {
     const ssize_t sent =
         ::send(connection.fd.get(), connection.output.data() + connection.output_sent,
@@ -38,32 +86,42 @@ void EngineThread::serve_writable(Connection& connection) {
       counters.add(Counter::kBytesSent, sent);
       connection.output_sent += static_cast<std::size_t>(sent);
     } else if (errno == EAGAIN) {
-      return settle(connection, Outcome::kElsewhere);
+      return Outcome::kElsewhere;
     } else if (errno != EINTR) {
-      return settle(connection, close(connection));
+      return close(connection);
     }
   }
   std::string().swap(connection.output);
   connection.output_sent = 0;
-  if (connection.close_after_flush) return settle(connection, linger(connection));
+  if (connection.close_after_flush) return linger(connection);
   if (connection.discard_left > 0) {
     set_state(connection, ConnectionState::kDiscarding);
     connection.set_deadline(deadline_after(connection.began, engine_.timeouts.read));
-    return settle(connection, discard_body(connection));
+    return discard_body(connection);
   }
   connection.began = now_;
+  return serve_kept_and_read(connection);
+}
+
+// Goes on with what the connection has kept, then with what came while it was busy: that has had
+// its event.
+EngineThread::Outcome EngineThread::serve_kept_and_read(Connection& connection) {
   Outcome outcome = Outcome::kNeedMore;
+  if (connection.flags.load(std::memory_order_relaxed) & Connection::kForcedDown) {
+    if (std::exchange(connection.pass, QueuePass::kNone) == QueuePass::kGranted) {
+      engine_.flight.leave();
+    }
+    return close(connection);
+  }
   if (connection.input.empty()) {
     become_idle(connection);
   } else {
     outcome = serve_kept(connection);
   }
-  // What came while we were flushing has had its event.
-  if (outcome == Outcome::kNeedMore) outcome = read_and_serve(connection);
-  settle(connection, outcome);
+  return outcome == Outcome::kNeedMore ? read_and_serve(connection) : outcome;
 }
 
-void EngineThread::serve_deadline(Connection& connection) {
+EngineThread::Outcome EngineThread::end_of_deadline(Connection& connection) {
   switch (connection.state) {
     case ConnectionState::kReadingHead:
     case ConnectionState::kReadingBody: {
@@ -72,7 +130,7 @@ void EngineThread::serve_deadline(Connection& connection) {
       if (engine_.going_down()) break;  // P4.2: served whole or closed silently
       send_refusal(connection, {408, body ? "the request's body came too slowly"
                                           : "the request's head came too slowly"});
-      return settle(connection, linger(connection));
+      return linger(connection);
     }
     case ConnectionState::kNew:
       counters.add(Counter::kTimeoutReadHeader);
@@ -87,17 +145,18 @@ void EngineThread::serve_deadline(Connection& connection) {
       counters.add(Counter::kTimeoutRead);
       break;
     case ConnectionState::kHandling:
+    case ConnectionState::kQueued:
     case ConnectionState::kLingering:
     case ConnectionState::kClosed:
       break;
   }
-  settle(connection, close(connection));
+  return close(connection);
 }
 
 // Gives the connection to whoever has it next: the poller, if this thread still leads it; if not,
 // and something came in meanwhile, this thread goes on with it.
 void EngineThread::settle(Connection& connection, Outcome outcome) {
-  while (true) {
+  while (outcome != Outcome::kParked) {
     if (leads(connection.poller)) {
       if (connection.state == ConnectionState::kClosed) {
         connection.poller.destroy(connection, *this);
@@ -111,7 +170,7 @@ void EngineThread::settle(Connection& connection, Outcome outcome) {
       return;
     }
     if (release(connection)) return;
-    outcome = read_and_serve(connection);
+    outcome = attempt(connection, &EngineThread::read_and_serve);
   }
 }
 
@@ -236,19 +295,60 @@ EngineThread::Outcome EngineThread::serve_request(Connection& connection, std::s
                        input.substr(parser_.head_bytes()))) {
     return refuse(connection, {400, "malformed request target"});
   }
-  counters.add(Counter::kRequests);
+  const QueuePass pass = std::exchange(connection.pass, QueuePass::kNone);
+  FlightLimit::Entry entry = FlightLimit::Entry::kRefused;
+  if (pass == QueuePass::kNone) {
+    counters.add(Counter::kRequests);
+    ++connection.requests;
+    entry = engine_.flight.enter();
+    if (entry == FlightLimit::Entry::kReserved) return wait_in_queue(connection, input);
+  }
+  const std::uint32_t requests_max = engine_.options.max_requests_per_connection;
+  if (requests_max != 0 && connection.requests >= requests_max) exchange_.response().close_after();
   set_state(connection, ConnectionState::kHandling);
-  if (engine_.enter_flight()) {
-    call_root(connection);
-    engine_.leave_flight();
+  if (entry == FlightLimit::Entry::kAdmitted || pass == QueuePass::kGranted) {
+    call_root_in_slot(connection);
     connection.end_stop_scope();
   } else {
-    counters.add(Counter::kLimitInFlight);
+    if (pass == QueuePass::kNone) counters.add(Counter::kLimitInFlight);
     exchange_.response().headers().set("Retry-After", "1");
     write_error(exchange_.response(), 503, "too many requests in flight");
   }
   if (engine_.going_down()) counters.add(Counter::kDrained);
   return after_response(connection, input, exchange_.finish(now_));
+}
+
+// The slot comes free however the handler ends.
+void EngineThread::call_root_in_slot(Connection& connection) {
+  struct Slot {
+    FlightLimit& flight;
+    ~Slot() { flight.leave(); }
+  } slot{engine_.flight};
+  call_root(connection);
+}
+
+// A place in the queue has been reserved for the request, which `input` begins with. When it leaves
+// the queue, it is parsed once more.
+EngineThread::Outcome EngineThread::wait_in_queue(Connection& connection, std::string_view input) {
+  try {
+    keep_input(connection, input);
+  } catch (const std::bad_alloc&) {
+    engine_.flight.cancel_reservation();
+    throw;
+  }
+  counters.add(Counter::kQueued);
+  set_state(connection, ConnectionState::kQueued);
+  connection.set_deadline(deadline_after(now_, engine_.options.queue_timeout));
+  connection.flags.fetch_or(Connection::kOwnedByHandler | Connection::kQueued);
+  // Another thread than the leader has the connection on the wheel already, within queue_timeout.
+  if (leads(connection.poller)) connection.poller.watch_queued(connection, *this);
+  engine_.flight.park(connection);
+  return Outcome::kParked;
+}
+
+void EngineThread::note_queue_wait(const Connection& connection) {
+  const MonotonicTime entered = connection.get_deadline() - engine_.options.queue_timeout;
+  counters.add(Counter::kQueueWaitNs, (now_ - entered).count());
 }
 
 // --- After a response.
@@ -335,9 +435,9 @@ EngineThread::Outcome EngineThread::refuse(Connection& connection, Refusal refus
   return linger(connection);
 }
 
-void EngineThread::turn_away(Connection& connection) {
+EngineThread::Outcome EngineThread::turn_away_and_linger(Connection& connection) {
   send_refusal(connection, {503, "too many connections"});
-  linger(connection);
+  return linger(connection);
 }
 
 // A short answer by the engine itself, with Connection: close. Never blocks: the socket's buffer

@@ -34,6 +34,16 @@ Result<void> check(const ServerOptions& options) {
       !ok) {
     return ok;
   }
+  if (options.max_queue > 0 && options.max_in_flight == 0) {
+    return Error(ErrorCode::kInvalidArgument, "max_queue means nothing without max_in_flight");
+  }
+  if (options.max_queue > 0 && options.queue_timeout <= Duration(0)) {
+    return Error(ErrorCode::kInvalidArgument, "queue_timeout must be positive");
+  }
+  constexpr std::size_t kRequestsMax = 1'000'000'000;
+  if (auto ok = check_range("max_in_flight", options.max_in_flight, 0, kRequestsMax); !ok)
+    return ok;
+  if (auto ok = check_range("max_queue", options.max_queue, 0, kRequestsMax); !ok) return ok;
   if (options.backlog < 1) return Error(ErrorCode::kInvalidArgument, "backlog must be positive");
   if (options.thread_name.empty() || options.thread_name.size() > 5) {
     return Error(ErrorCode::kInvalidArgument, "thread_name must have 1 to 5 characters");
@@ -168,6 +178,7 @@ ServerStats Server::stats() const {
   stats.connections.reading_head = get(Counter::kStateReadingHead);
   stats.connections.reading_body = get(Counter::kStateReadingBody) + get(Counter::kStateDiscarding);
   stats.connections.handling = get(Counter::kStateHandling);
+  stats.connections.queued = get(Counter::kStateQueued);
   stats.connections.flushing = get(Counter::kStateFlushing);
   stats.connections.idle = get(Counter::kStateIdle);
   stats.connections.lingering = get(Counter::kStateLingering);
@@ -183,8 +194,12 @@ ServerStats Server::stats() const {
   stats.timeouts = {get(Counter::kTimeoutReadHeader), get(Counter::kTimeoutRead),
                     get(Counter::kTimeoutWrite), get(Counter::kTimeoutIdle)};
   stats.limits_hit = {get(Counter::kLimitConnections), get(Counter::kLimitPerIp),
-                      get(Counter::kLimitInFlight), get(Counter::kLimitThreads),
-                      get(Counter::kLimitDescriptors)};
+                      get(Counter::kLimitInFlight),    get(Counter::kLimitThreads),
+                      get(Counter::kLimitDescriptors), get(Counter::kLimitFilters),
+                      get(Counter::kAcceptPauses)};
+  stats.queue = {get(Counter::kQueued), get(Counter::kQueueTimeouts), get(Counter::kQueueAbandoned),
+                 Duration(get(Counter::kQueueWaitNs))};
+  stats.out_of_memory = get(Counter::kOutOfMemory);
   stats.bytes_received = get(Counter::kBytesReceived);
   stats.bytes_sent = get(Counter::kBytesSent);
   stats.ran_inline = get(Counter::kRanInline);

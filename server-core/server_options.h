@@ -4,10 +4,13 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "server-core/listener_filter.h"
 
 namespace vigil::http {
 
@@ -46,13 +49,32 @@ struct ServerOptions {
 
   // --- Limits. 0 means none.
 
-  // Open connections. The one too many gets 503 with Retry-After and is closed.
+  // Open connections. What happens to the one too many is `connection_policy`.
   std::size_t max_connections = 0;
-  // Open connections of one peer address; answered likewise.
+  // kReject: 503 with Retry-After, closed. kPause: it waits in the listen backlog, unanswered,
+  // until one of the open ones is closed.
+  LimitPolicy connection_policy = LimitPolicy::kReject;
+  // Open connections of one peer address; the one too many gets 503 with Retry-After, whatever the
+  // policy.
   std::size_t max_connections_per_ip = 0;
-  // Requests inside handlers. The one too many gets 503 with Retry-After at once; its connection
-  // stays open.
+  // The program's own wrappers around accepting, the outermost first (listener_filter.h). The two
+  // limits above come behind them.
+  std::vector<std::shared_ptr<ListenerFilter>> listener_filters;
+
+  // Requests inside handlers. The one too many gets 503 with Retry-After, and its connection stays
+  // open.
   std::size_t max_in_flight = 0;
+  // With max_in_flight: so many more wait for a slot before that, in order of arrival, each up to
+  // queue_timeout. They hold no thread, but what has been received of them (at most a head, a body
+  // of 64 KiB, and 64 KiB behind it). The write deadline begins when they leave the queue. A client
+  // that closes its side while it waits is forgotten. 0: no queue.
+  std::size_t max_queue = 0;
+  // Must be positive where there is a queue.
+  Duration queue_timeout = std::chrono::seconds(1);
+
+  // Requests that one connection may carry; the last one's response says Connection: close. Lets a
+  // balancer spread long-lived clients anew.
+  std::uint32_t max_requests_per_connection = 0;
 
   // --- Threads.
 

@@ -23,11 +23,12 @@ struct ServerStats {
     std::uint64_t reading_body =
         0;  // small bodies that the engine collects; streamed ones count as handling
     std::uint64_t handling = 0;
+    std::uint64_t queued = 0;    // the request waits for a slot
     std::uint64_t flushing = 0;  // the response waits for a slow reader
     std::uint64_t idle = 0;
     std::uint64_t lingering = 0;  // an error was answered; waiting for the client to close
     std::uint64_t open() const {
-      return fresh + reading_head + reading_body + handling + flushing + idle + lingering;
+      return fresh + reading_head + reading_body + handling + queued + flushing + idle + lingering;
     }
   } connections;
 
@@ -49,9 +50,22 @@ struct ServerStats {
     std::uint64_t connections = 0;
     std::uint64_t connections_per_ip = 0;
     std::uint64_t in_flight = 0;
-    std::uint64_t threads = 0;      // 503 because no thread could be had
-    std::uint64_t descriptors = 0;  // newcomers closed because of EMFILE
+    std::uint64_t threads = 0;        // 503 because no thread could be had
+    std::uint64_t descriptors = 0;    // newcomers closed because of EMFILE
+    std::uint64_t filters = 0;        // newcomers turned away by the program's own filters
+    std::uint64_t accept_pauses = 0;  // times that accepting stopped because a filter said so
   } limits_hit;
+
+  // Requests that waited for a slot (ServerOptions::max_queue). Those that found the queue full are
+  // in limits_hit.in_flight, as are those whose wait was over.
+  struct Queue {
+    std::uint64_t entered = 0;
+    std::uint64_t timed_out = 0;
+    std::uint64_t abandoned = 0;  // the client went away while its request waited
+    Duration waited{0};           // by all that left it, in whatever way
+  } queue;
+
+  std::uint64_t out_of_memory = 0;  // connections closed because the engine could not allocate
 
   std::uint64_t bytes_received = 0;
   std::uint64_t bytes_sent = 0;

@@ -47,6 +47,17 @@ vigil::FlagSetter access_log_flag(AccessLog& target) {
   };
 }
 
+vigil::FlagSetter policy_flag(vigil::http::LimitPolicy& target) {
+  using vigil::http::LimitPolicy;
+  return [&target](std::string_view text) -> Result<void> {
+    if (text != "reject" && text != "pause") {
+      return vigil::Error(vigil::ErrorCode::kInvalidArgument, "neither \"reject\" nor \"pause\"");
+    }
+    target = text == "pause" ? LimitPolicy::kPause : LimitPolicy::kReject;
+    return {};
+  };
+}
+
 vigil::FlagTable flag_table(Options& options) {
   using vigil::duration_flag;
   using vigil::size_flag;
@@ -76,12 +87,21 @@ vigil::FlagTable flag_table(Options& options) {
             size_flag(server.max_body_bytes, 0, kBytesMax));
   flags.add("max-connections", "N", "open at once (0: no limit)",
             size_flag(server.max_connections, 0, kCountMax));
+  flags.add("connection-policy", "POLICY",
+            "at that limit: reject (503) or pause, which leaves newcomers in the backlog (reject)",
+            policy_flag(server.connection_policy));
   flags.add("max-connections-per-ip", "N", "of one address (0: no limit)",
             size_flag(server.max_connections_per_ip, 0, kCountMax));
   flags.add("max-in-flight", "N", "requests in handlers (0: no limit)",
             size_flag(server.max_in_flight, 0, kCountMax));
   flags.add("access-log", "on|off", "a record for each request, on stderr (off)",
             access_log_flag(options.access_log));
+  flags.add("max-queue", "N", "requests that wait for a slot of --max-in-flight (0: none)",
+            size_flag(server.max_queue, 0, kCountMax));
+  flags.add("queue-timeout", "DURATION", "for such a wait, then 503 (1s)",
+            duration_flag(server.queue_timeout));
+  flags.add("max-requests-per-connection", "N", "then it is closed (0: no limit)",
+            size_flag(server.max_requests_per_connection, 0, kCountMax));
   return flags;
 }
 
