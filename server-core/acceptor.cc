@@ -116,6 +116,7 @@ void Acceptor::drain_and_close(EngineThread& thread) {
   resume_at_ = kNoDeadline;
   paused_.store(false);
   listener_.reset();
+  engine_.listener_has_closed();
 }
 
 Acceptor::Round Acceptor::accept_one(EngineThread& thread) {

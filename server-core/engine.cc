@@ -78,6 +78,11 @@ void Engine::advance_phase(Phase next) {
   for (const auto& poller : pollers) poller->wake();
 }
 
+void Engine::set_keep_alives(KeepAlives mode) {
+  keep_alives_.store(mode, std::memory_order_seq_cst);
+  for (const auto& poller : pollers) poller->wake();
+}
+
 void Engine::connection_destroyed() {
   open_.fetch_sub(1, std::memory_order_acq_rel);
   if (!going_down()) return;
@@ -89,6 +94,21 @@ void Engine::connection_destroyed() {
 bool Engine::wait_for_connections(std::size_t rest, MonotonicTime deadline) {
   std::unique_lock lock(drained_mutex_);
   while (open_.load(std::memory_order_acquire) > rest) {
+    if (clock.now() >= deadline) return false;
+    clock.wait_until(lock, drained_, deadline);
+  }
+  return true;
+}
+
+void Engine::listener_has_closed() {
+  std::lock_guard lock(drained_mutex_);
+  listener_closed_ = true;
+  drained_.notify_all();
+}
+
+bool Engine::wait_for_listener(MonotonicTime deadline) {
+  std::unique_lock lock(drained_mutex_);
+  while (!listener_closed_) {
     if (clock.now() >= deadline) return false;
     clock.wait_until(lock, drained_, deadline);
   }

@@ -61,11 +61,22 @@ class Engine {
   // Moves on to `next`, never back, and wakes every poller to act on it.
   void advance_phase(Phase next);
 
+  // Server::set_keep_alives().
+  void set_keep_alives(KeepAlives mode);
+  // Whether responses say Connection: close, and idle connections are closed.
+  bool closes_idle() const {
+    return going_down() || keep_alives_.load(std::memory_order_relaxed) == KeepAlives::kDisabled;
+  }
+
   // A connection has been accepted / destroyed, its limits' account settled.
   void connection_opened() { open_.fetch_add(1, std::memory_order_relaxed); }
   void connection_destroyed();
   // Waits until at most `rest` connections are left; false at the deadline.
   bool wait_for_connections(std::size_t rest, MonotonicTime deadline);
+  // The listener is closed: nothing new comes.
+  void listener_has_closed();
+  // Waits for that; false at the deadline.
+  bool wait_for_listener(MonotonicTime deadline);
   // A poller has cut what it has, for a phase of kForced or beyond; each says so once.
   void poller_has_cut();
   // Waits until all pollers have.
@@ -93,8 +104,10 @@ class Engine {
 
  private:
   std::atomic<Phase> phase_{Phase::kCreated};
+  std::atomic<KeepAlives> keep_alives_{KeepAlives::kEnabled};
   std::atomic<std::size_t> open_{0};
-  std::size_t pollers_cut_ = 0;  // guarded by drained_mutex_
+  std::size_t pollers_cut_ = 0;   // guarded by drained_mutex_
+  bool listener_closed_ = false;  // guarded by drained_mutex_
   std::mutex drained_mutex_;
   std::condition_variable drained_;
 };

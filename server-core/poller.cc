@@ -172,7 +172,11 @@ bool Poller::drain_inbox(EngineThread& thread) {
   }
   woken_ = false;
   if (index_ == 0) engine_.acceptor.resume_if_paused(thread.now());
-  if (engine_.going_down()) sweep(thread);
+  if (engine_.going_down()) {
+    sweep(thread);
+  } else if (engine_.closes_idle()) {
+    sweep_idle(thread);
+  }
   return true;
 }
 
@@ -354,16 +358,33 @@ void Poller::sweep(EngineThread& thread) {
   if (forced && !std::exchange(has_cut_, true)) engine_.poller_has_cut();
 }
 
+// Keep-alives are switched off.
+void Poller::sweep_idle(EngineThread& thread) {
+  for (Connection* connection = connections_; connection != nullptr;) {
+    Connection* next = connection->list_next;
+    const bool owned =
+        connection->flags.load(std::memory_order_acquire) & Connection::kOwnedByHandler;
+    if (!owned && connection->state == ConnectionState::kIdle) close_if_idle(*connection, thread);
+    connection = next;
+  }
+}
+
+// A request that has arrived on it is served.
+void Poller::close_if_idle(Connection& connection, EngineThread& thread) {
+  char byte;
+  if (::recv(connection.fd.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
+    return report_again(connection);
+  }
+  thread.counters.add(Counter::kClosedIdle);
+  destroy(connection, thread);
+}
+
 void Poller::sweep_draining(Connection& connection, EngineThread& thread) {
   if (connection.flags.load(std::memory_order_acquire) & Connection::kOwnedByHandler) return;
   switch (connection.state) {
-    case ConnectionState::kIdle: {
-      char byte;
-      if (::recv(connection.fd.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
-        return report_again(connection);  // a request that has arrived is served
-      }
-      [[fallthrough]];
-    }
+    case ConnectionState::kIdle:
+      close_if_idle(connection, thread);
+      return;
     case ConnectionState::kDiscarding:
       thread.counters.add(Counter::kClosedIdle);
       return destroy(connection, thread);

@@ -83,6 +83,8 @@ class Poller {
   bool end_queueing(Connection& connection, QueuePass pass);
   void free_dead();
   void sweep(EngineThread& thread);
+  void sweep_idle(EngineThread& thread);
+  void close_if_idle(Connection& connection, EngineThread& thread);
   void sweep_draining(Connection& connection, EngineThread& thread);
   void sweep_forced(Connection& connection, EngineThread& thread);
   bool finished() const;

@@ -190,7 +190,7 @@ void ResponseStream::append_fields() {
 void ResponseStream::compose_head() {
   EngineThread& thread = exchange_.thread();
   Engine& engine = thread.engine();
-  if (exchange_.continue_pending() || engine.going_down()) close_ = true;
+  if (exchange_.continue_pending() || engine.closes_idle()) close_ = true;
   head_.append(http10_ ? "HTTP/1.0 " : "HTTP/1.1 ");
   append_number(head_, static_cast<std::uint64_t>(status_));
   head_.append(" ").append(status_reason(status_)).append("\r\nDate: ");

@@ -188,9 +188,9 @@ bool EngineThread::release(Connection& connection) {
       return false;
     }
   }
-  // The connection is not ours any more. If the server began to go down meanwhile, the leader may
-  // have looked at it while it was busy: have it look again.
-  if (engine_.going_down()) poller.wake();
+  // The connection is not ours any more. If idle ones are to be closed, the leader may have looked
+  // at it while it was busy: have it look again.
+  if (engine_.closes_idle()) poller.wake();
   return true;
 }
 

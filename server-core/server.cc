@@ -1,6 +1,8 @@
 #include "server-core/server.h"
 
 #include <algorithm>
+#include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <thread>
 
@@ -67,10 +69,47 @@ struct Server::Impl {
     return report;
   }
 
+  bool stop_polling();
+  void run_shutdown_hooks();
+  void set_ended();
+
   Engine engine;
-  std::mutex lifecycle;  // orders start() with the end
-  bool started = false;  // guarded by lifecycle
+  std::mutex lifecycle;                               // orders start() with the end
+  bool started = false;                               // guarded by lifecycle
+  std::vector<std::function<void()>> shutdown_hooks;  // guarded by lifecycle
+  bool ended = false;                                 // guarded by lifecycle
+  std::condition_variable ended_changed;
 };
+
+// One of our own handlers must not poll while it waits for the server's end. true if it is one.
+bool Server::Impl::stop_polling() {
+  EngineThread* self = EngineThread::current();
+  if (self == nullptr || &self->engine() != &engine) return false;
+  (void)self->hand_over();
+  return true;
+}
+
+// The first caller has them all; outside the lock, because they are the program's code.
+void Server::Impl::run_shutdown_hooks() {
+  std::vector<std::function<void()>> hooks;
+  {
+    std::lock_guard lock(lifecycle);
+    hooks.swap(shutdown_hooks);
+  }
+  for (const auto& hook : hooks) {
+    try {
+      hook();
+    } catch (const std::exception& error) {
+      engine.log.error("exception from a shutdown hook", {{"exception", error.what()}});
+    }
+  }
+}
+
+void Server::Impl::set_ended() {
+  std::lock_guard lock(lifecycle);
+  ended = true;
+  ended_changed.notify_all();
+}
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
@@ -119,26 +158,42 @@ Result<void> Server::start() {
   return {};
 }
 
+Result<ServeEnd> Server::serve() {
+  Result<void> started = start();
+  if (!started && started.error().code() != ErrorCode::kClosed) return std::move(started).error();
+  std::unique_lock lock(impl_->lifecycle);
+  while (!impl_->ended) impl_->ended_changed.wait(lock);
+  return ServeEnd::kServerClosed;
+}
+
+void Server::set_keep_alives(KeepAlives mode) { impl_->engine.set_keep_alives(mode); }
+
+void Server::register_on_shutdown(std::function<void()> hook) {
+  std::lock_guard lock(impl_->lifecycle);
+  if (!impl_->engine.going_down()) impl_->shutdown_hooks.push_back(std::move(hook));
+}
+
 ShutdownReport Server::shutdown(MonotonicTime deadline) {
   Engine& engine = impl_->engine;
   const ShutdownReport before = impl_->totals();
+  bool started = false;
   {
     std::lock_guard lock(impl_->lifecycle);
     engine.advance_phase(Phase::kDraining);
-    if (!impl_->started) {
-      engine.acceptor.close_unstarted();
-      return {};
-    }
+    started = impl_->started;
+    if (!started) engine.acceptor.close_unstarted();
   }
-  // Called by one of our own handlers: its connection stays, and it must not poll while it waits
-  // here.
-  EngineThread* self = EngineThread::current();
-  const bool ours = self != nullptr && &self->engine() == &engine;
-  if (ours) (void)self->hand_over();
-  const std::size_t rest = ours ? 1 : 0;
+  impl_->run_shutdown_hooks();
+  if (!started) {
+    impl_->set_ended();
+    return {};
+  }
+  // Called by one of our own handlers: its connection stays.
+  const std::size_t rest = impl_->stop_polling() ? 1 : 0;
 
   ShutdownReport report;
-  if (!engine.wait_for_connections(rest, deadline)) {
+  // In this order: closing the listener accepts what the backlog has.
+  if (!engine.wait_for_listener(deadline) || !engine.wait_for_connections(rest, deadline)) {
     report.running = engine.pool.running_handlers();
     std::erase_if(report.running,
                   [](const RunningHandler& handler) { return handler.tid == current_thread_id(); });
@@ -149,13 +204,25 @@ ShutdownReport Server::shutdown(MonotonicTime deadline) {
   report.drained = after.drained - before.drained;
   report.closed_idle = after.closed_idle - before.closed_idle;
   report.forced = after.forced - before.forced;
+  impl_->set_ended();
   return report;
 }
 
 void Server::close() {
-  std::lock_guard lock(impl_->lifecycle);
-  impl_->engine.advance_phase(Phase::kForced);
-  if (!impl_->started) impl_->engine.acceptor.close_unstarted();
+  Engine& engine = impl_->engine;
+  bool started = false;
+  {
+    std::lock_guard lock(impl_->lifecycle);
+    engine.advance_phase(Phase::kForced);
+    started = impl_->started;
+    if (!started) engine.acceptor.close_unstarted();
+  }
+  if (started) {
+    (void)impl_->stop_polling();
+    (void)engine.wait_for_listener(engine.clock.now() + kCutTime);
+    (void)engine.wait_for_cut(engine.clock.now() + kCutTime);
+  }
+  impl_->set_ended();
 }
 
 Server::~Server() {

@@ -17,6 +17,8 @@
 // more than once.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "base/clock.h"
@@ -29,6 +31,11 @@
 #include "server-core/server_stats.h"
 
 namespace vigil::http {
+
+// How serve() ends when nothing went wrong.
+enum class ServeEnd : std::uint8_t {
+  kServerClosed,  // by shutdown() or close(); no error
+};
 
 class Server {
  public:
@@ -56,6 +63,24 @@ class Server {
   // close(). A second call does nothing.
   Result<void> start();
 
+  // start(), then waits until shutdown() or close() has done its work: unlike in Go, a main() that
+  // returns after serve() does not cut short what shutdown() waits for. Also while another serve()
+  // waits, and after the end: then it returns at once. The errors of start(), but never `closed`.
+  // Not from a handler: it would wait for itself.
+  Result<ServeEnd> serve();
+
+  // With kDisabled, every response from now on says Connection: close, and idle connections are
+  // closed: for moving clients elsewhere before the end. kEnabled (the default) goes back to
+  // keeping connections.
+  void set_keep_alives(KeepAlives mode);
+
+  // `hook` runs once, when the first shutdown() begins: after new connections have been stopped,
+  // before requests in flight are waited for, on the thread that calls shutdown(), in the order of
+  // registration. For what must be told to end because it does not by itself, such as streams and
+  // background work of handlers. It should not block: the deadline passes meanwhile. An exception
+  // is logged. Not run by close(), nor when registered after shutdown() has begun.
+  void register_on_shutdown(std::function<void()> hook);
+
   // Stops gently. The listener and idle connections are closed at once; requests in flight finish,
   // with Connection: close; connections that never sent a byte count as idle once they are 5 s old,
   // as does a head that is incomplete by then. Returns when nothing is left, or at `deadline`: then
@@ -63,8 +88,8 @@ class Server {
   // second call waits likewise and reports what it saw itself.
   ShutdownReport shutdown(MonotonicTime deadline);
 
-  // Drops everything at once: no response is finished, stop tokens fire. Does not wait for
-  // handlers.
+  // Drops everything at once: no response is finished, stop tokens fire. Returns when the sockets
+  // are closed or shut down; does not wait for handlers.
   void close();
 
   ServerStats stats() const;

@@ -14,6 +14,9 @@
 
 namespace vigil::http {
 
+// Whether connections carry more than one request: Server::set_keep_alives().
+enum class KeepAlives : std::uint8_t { kEnabled, kDisabled };
+
 // The defaults are finite (P0). A negative duration, or kNone, means none.
 struct ServerOptions {
   static constexpr Duration kNone = Duration(-1);
