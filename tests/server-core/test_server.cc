@@ -1,5 +1,6 @@
 #include "tests/server-core/test_server.h"
 
+#include <algorithm>
 #include <thread>
 
 #include "tests/support/catch.h"
@@ -35,6 +36,11 @@ void QuietSink::write(const LogRecord& record) noexcept {
 bool QuietSink::saw(std::string_view text) const {
   std::lock_guard lock(mutex_);
   return text_.find(text) != std::string::npos;
+}
+
+std::size_t QuietSink::lines() const {
+  std::lock_guard lock(mutex_);
+  return static_cast<std::size_t>(std::count(text_.begin(), text_.end(), '\n'));
 }
 
 bool eventually(const std::function<bool()>& condition) {

@@ -35,6 +35,7 @@ class QuietSink final : public LogSink {
  public:
   void write(const LogRecord& record) noexcept override;
   bool saw(std::string_view text) const;
+  std::size_t lines() const;
 
  private:
   mutable std::mutex mutex_;
