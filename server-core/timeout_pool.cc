@@ -101,6 +101,7 @@ void TimeoutPool::add_leaked(const void* key, RunningHandler handler, MonotonicT
 void TimeoutPool::remove_leaked(const void* key) {
   std::lock_guard lock(mutex_);
   leaked_.erase(key);
+  leaked_ended_.notify_all();
 }
 
 TimeoutPool::Stats TimeoutPool::stats() const {
@@ -120,6 +121,16 @@ std::vector<RunningHandler> TimeoutPool::leaked() const {
     handlers.back().age = now - leaked.started;
   }
   return handlers;
+}
+
+std::vector<RunningHandler> TimeoutPool::drain(MonotonicTime deadline) {
+  {
+    std::unique_lock lock(mutex_);
+    while (!leaked_.empty() && clock_.now() < deadline) {
+      clock_.wait_until(lock, leaked_ended_, deadline);
+    }
+  }
+  return leaked();
 }
 
 }  // namespace vigil::http

@@ -55,6 +55,9 @@ class TimeoutPool {
   // The handlers that go on past their timeout now.
   std::vector<RunningHandler> leaked() const;
 
+  // Waits until none goes on past its timeout, or until `deadline`; those that still do. For a shutdown, after the servers.
+  std::vector<RunningHandler> drain(MonotonicTime deadline);
+
   leakwatch::TaskRegistry& registry() const { return registry_; }
   const Logger& log() const { return log_; }
   Clock& clock() const { return clock_; }
@@ -87,6 +90,7 @@ class TimeoutPool {
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable work_;
   std::condition_variable thread_ended_;
+  std::condition_variable leaked_ended_;
   std::deque<std::function<void()>> jobs_;  // at most one for each idle thread
   Threads threads_;
   Threads ended_;  // to be joined

@@ -1,19 +1,15 @@
 // vigil-demo: a small server on vigil, with one route for each thing that a profile, a dump or the
 // watchdog can show. The tour, the tests and the benchmarks drive it.
 
-#include <signal.h>
-#include <unistd.h>
-
 #include <cstdio>
-#include <cstdlib>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "agent/agent.h"
+#include "agent/application.h"
 #include "agent/demo/routes.h"
 #include "base/flags.h"
-#include "base/signal_mask.h"
 #include "sampler/throw_stack.h"
 #include "server-core/recoverer.h"
 #include "server-core/request_log.h"
@@ -30,12 +26,11 @@ enum class AccessLog : std::uint8_t { kOff, kOn };
 struct Options {
   vigil::http::ServerOptions server;
   vigil::AgentOptions agent;
-  vigil::Duration shutdown_timeout = std::chrono::seconds(10);
+  vigil::ApplicationOptions application;
   AccessLog access_log = AccessLog::kOff;
 };
 
-constexpr int kExitForced =
-    1;  // the shutdown deadline passed with requests in flight, or the start failed
+constexpr int kExitFailed = 1;  // the start failed
 
 vigil::FlagSetter access_log_flag(AccessLog& target) {
   return [&target](std::string_view text) -> Result<void> {
@@ -80,7 +75,7 @@ vigil::FlagTable flag_table(Options& options) {
   flags.add("idle-timeout", "DURATION", "between requests (60s)",
             duration_flag(server.idle_timeout));
   flags.add("shutdown-timeout", "DURATION", "for requests in flight at SIGTERM (10s)",
-            duration_flag(options.shutdown_timeout));
+            duration_flag(options.application.shutdown_timeout));
   flags.add("max-header-bytes", "N", "of a request's head (65536)",
             size_flag(server.max_header_bytes, 256, 1 << 20));
   flags.add("max-body-bytes", "N", "of a request's body (16777216; 0: no limit)",
@@ -107,20 +102,12 @@ vigil::FlagTable flag_table(Options& options) {
 
 int fail(const vigil::Error& error) {
   fmt::print(stderr, "vigil-demo: {}\n", error.message());
-  return kExitForced;
+  return kExitFailed;
 }
 
 void announce(const vigil::HostPort& endpoint) {
   fmt::print("listening on {}\n", vigil::format_host_port(endpoint));
   std::fflush(stdout);
-}
-
-sigset_t ending_signals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  return signals;
 }
 
 // What is around all routes. `agent` is set before the first request.
@@ -138,13 +125,12 @@ std::vector<vigil::http::Middleware> middleware(const Options& options, vigil::L
   return around;
 }
 
-// Serves until a signal asks for the end. The guard blocks the signals before any thread exists, so
-// every thread inherits the mask and sigwait() is the only one to see them.
+// Serves until a signal asks for the end. The exit status is agent/application.h's.
 int serve(Options& options) {
-  const sigset_t signals = ending_signals();
-  const vigil::SignalMaskGuard blocked(signals);
   vigil::SystemClock clock;
   vigil::JsonLineSink sink;
+  auto application = vigil::Application::create(options.application, sink, clock);
+  if (!application) return fail(application.error());
   vigil::leakwatch::TaskRegistry tasks(clock);
 
   vigil::http::TimeoutPool timed(tasks, sink, clock);
@@ -164,19 +150,11 @@ int serve(Options& options) {
   announce((*server)->endpoint());
   announce((*agent)->debug_endpoint());
 
-  int signal = 0;
-  sigwait(&signals, &signal);
-  // A second signal now ends the process at once, as if it had never been blocked.
-  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-  auto report = (*server)->shutdown(clock.now() + options.shutdown_timeout);
-  for (vigil::http::RunningHandler& leaked : timed.leaked()) {
-    report.running.push_back(std::move(leaked));
-  }
-  (*agent)->log_shutdown(report);
-  if (report.complete()) return EXIT_SUCCESS;
-  // Handlers still run, and what they use must not be torn down under them.
-  std::fflush(nullptr);
-  _exit(kExitForced);
+  (*application)->add_server(**server);
+  (*application)->add_timeout_pool(timed);
+  (*application)->report_through(**agent);
+  const Result<int> status = (*application)->run();
+  return status ? *status : fail(status.error());
 }
 
 }  // namespace
