@@ -28,9 +28,15 @@ bool is_ipv6_text(std::string_view text) {
          });
 }
 
+// *DIGIT (RFC 3986 §3.2.3), and a port that exists.
 bool is_port_text(std::string_view text) {
-  return text.size() <= 5 &&
-         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (text.size() > 5) return false;
+  int port = 0;
+  for (char c : text) {
+    if (c < '0' || c > '9') return false;
+    port = port * 10 + (c - '0');
+  }
+  return port <= 65535;
 }
 
 // A query's part: "+" is a space, then percent-decoding.

@@ -77,11 +77,11 @@ TEST_CASE("P1.7: target forms") {
 
 TEST_CASE("P1.6: hosts") {
   for (std::string_view good :
-       {"", "a", "a.b-c_d:80", "127.0.0.1:8080", "[::1]", "[::1]:6060", "a:"}) {
+       {"", "a", "a.b-c_d:80", "127.0.0.1:8080", "[::1]", "[::1]:6060", "a:", "a:65535"}) {
     CHECK(is_valid_host(good));
   }
-  for (std::string_view bad : {"a b", "a/b", "a@b", "{", "\xff", "a:b", "a:123456", "[::1", "::1",
-                               "a,b", "[]", "[::1]x", ":80", "a%41"}) {
+  for (std::string_view bad : {"a b", "a/b", "a@b", "{", "\xff", "a:b", "a:65536", "a:123456",
+                               "[::1", "::1", "a,b", "[]", "[::1]x", ":80", "a%41"}) {
     CHECK_FALSE(is_valid_host(bad));
   }
 }
