@@ -282,6 +282,11 @@ Exchange::Ending Exchange::finish(MonotonicTime now) {
     ending.response = Ending::Response::kCut;
     return ending;
   }
+  if (body_error_ && response_.promised_success()) {
+    // P1.21: half a request must not get what looks like the whole answer to all of it.
+    ending.response = Ending::Response::kCut;
+    return ending;
+  }
   plan_rest(ending);
   if (ending.close) response_.close_after();
   switch (response_.finish()) {

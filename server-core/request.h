@@ -141,7 +141,8 @@ class Request {
   //   closed               the client went away, or the server is forced down: what was read is not
   //   the whole body invalid_argument     the body's chunks are malformed resource_exhausted   the
   //   body is longer than the server's max_body_bytes
-  // After an error every call gives it again, and the connection is closed after the response.
+  // After an error every call gives it again, and the connection is closed after the response. If a
+  // head with a status below 400 is out by then, the response is cut instead (P1.21).
   Result<std::size_t> read(std::span<char> into) { return transport_->read_body(into); }
 
   // The rest of the body, if it has at most `max_bytes`; resource_exhausted if it has more, else

@@ -41,6 +41,8 @@ class ResponseStream final : public ResponseWriter {
   void reset_to_error(int code, std::string_view message);
   // The handler has failed: 500 instead, or a cut connection if the head is out.
   void abandon();
+  // Whether the client has been told that all is well: a head with less than 400 is out.
+  bool promised_success() const { return head_sent() && status_ < 400; }
   // The connection ends with this response.
   void close_after() { close_ = true; }
   bool closes() const { return close_; }
