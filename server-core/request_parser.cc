@@ -44,16 +44,31 @@ struct LlhttpCallbacks {
   }
 };
 
+namespace {
+
+// Methods that llhttp knows from HTTP/2's preface and from RTSP, and refuses with "HTTP/1.1" behind
+// them. Here they are unknown methods like any other (P1.8).
+bool is_foreign_method(std::uint8_t method) {
+  return method == HTTP_PRI || (method >= HTTP_DESCRIBE && method <= HTTP_FLUSH);
+}
+
+}  // namespace
+
 RequestParser::Reading RequestParser::run_llhttp(std::string_view bytes) {
   llhttp_t parser;
   llhttp_init(&parser, HTTP_REQUEST, LlhttpCallbacks::settings());
+  // Not lenient: check_fields() asks for exactly "chunked", and llhttp takes the white space that
+  // RFC 9110 §5.5 allows behind a value for a part of the coding's name.
+  llhttp_set_lenient_transfer_encoding(&parser, 1);
   parser.data = this;
   headers_complete_ = false;
   const llhttp_errno_t error = llhttp_execute(&parser, bytes.data(), bytes.size());
   // An Upgrade field makes llhttp stop behind the head and say so; we have taken the head only
   // anyway.
   if (error == HPE_INVALID_METHOD) return Reading::kUnknownMethod;
-  if (error != HPE_OK && error != HPE_PAUSED_UPGRADE) return Reading::kMalformed;
+  if (error != HPE_OK && error != HPE_PAUSED_UPGRADE) {
+    return is_foreign_method(parser.method) ? Reading::kUnknownMethod : Reading::kMalformed;
+  }
   const bool whole = headers_complete_ && parser.http_major == 1 && parser.http_minor <= 1;
   return whole ? Reading::kUnderstood : Reading::kMalformed;
 }
