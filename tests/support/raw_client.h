@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/fd.h"
 #include "base/text.h"
@@ -64,6 +65,11 @@ class RawClient {
   }
 
   bool connected() const { return connected_; }
+  // close() then resets the connection: neither side keeps it in TIME_WAIT.
+  void reset_on_close() {
+    const linger off{1, 0};
+    setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &off, sizeof(off));
+  }
 
   // false when the connection does not take it any more.
   bool send(std::string_view bytes) {
@@ -121,6 +127,8 @@ class RawClient {
     return std::exchange(received_, {});
   }
   bool ended() const { return ended_; }
+  // What has come and was not part of a response that was read.
+  std::string take_received() { return std::exchange(received_, {}); }
   // Reads once into the buffer; false at the end or after `limit`.
   bool receive(std::chrono::milliseconds limit = kLimit) {
     pollfd waited{fd_.get(), POLLIN, 0};
