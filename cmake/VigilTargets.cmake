@@ -19,6 +19,11 @@ if(VIGIL_SANITIZE)
   # Under a sanitizer g++ 12 takes members of std::function inside <regex> for uninitialized (gcc.gnu.org/PR105562).
   target_compile_options(vigil_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 endif()
+if(VIGIL_FUZZ)
+  # Tells the fuzzer which branches an input took; its main comes with the targets (tests/fuzz).
+  target_compile_options(vigil_flags INTERFACE -fsanitize=fuzzer-no-link)
+  target_link_options(vigil_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # vigil_library(NAME SOURCES file… [DEPENDS target…] [PRIVATE_DEPENDS target…])
 # The static library of one folder, target vigil_NAME with alias vigil::NAME.

@@ -17,6 +17,8 @@ tour_packages=(golang-go curl)
 test_packages=(golang-go google-perftools binutils curl wrk
   prometheus  # for promtool; its service stays off, see install_packages
 )
+# What scripts/fuzz needs, beyond the build: libFuzzer and the compiler that has it.
+fuzz_packages=(clang-14 libclang-rt-14-dev)
 
 say() { printf '%s\n' "$*" >&2; }
 
