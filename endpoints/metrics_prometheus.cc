@@ -141,6 +141,7 @@ class ServerWriter {
     write_connections();
     write_requests();
     write_routes();
+    write_queue();
     write_losses();
     write_engine();
   }
@@ -175,6 +176,7 @@ class ServerWriter {
               {"reading_head", now.reading_head},
               {"reading_body", now.reading_body},
               {"handling", now.handling},
+              {"queued", now.queued},
               {"flushing", now.flushing},
               {"idle", now.idle},
               {"lingering", now.lingering}};
@@ -239,6 +241,26 @@ class ServerWriter {
         });
   }
 
+  void write_queue() {
+    const auto each_queue = [&](auto value) {
+      for (const ServerMetrics& server : servers_) {
+        out_.sample({{"server", server.name}}, value(server.stats.queue));
+      }
+    };
+    using Queue = Stats::Queue;
+    out_.counter("vigil_http_queue_entered_total", "Requests that waited for a slot.");
+    each_queue([](const Queue& queue) { return queue.entered; });
+    out_.counter("vigil_http_queue_timed_out_total",
+                 "Requests whose wait for a slot was too long.");
+    each_queue([](const Queue& queue) { return queue.timed_out; });
+    out_.counter("vigil_http_queue_abandoned_total",
+                 "Requests whose client went away while they waited for a slot.");
+    each_queue([](const Queue& queue) { return queue.abandoned; });
+    out_.counter("vigil_http_queue_wait_seconds_total",
+                 "Time that requests waited for a slot, of all that have left the queue.");
+    each_queue([](const Queue& queue) { return seconds(queue.waited); });
+  }
+
   void write_losses() {
     using List = std::vector<std::pair<std::string_view, std::uint64_t>>;
     out_.counter("vigil_http_timeouts_total", "Deadlines that passed, by phase.");
@@ -251,15 +273,17 @@ class ServerWriter {
     out_.counter("vigil_http_limit_hits_total", "Connections and requests refused, by limit.");
     each("limit", [](const Stats& stats) -> List {
       const Stats::LimitsHit& hits = stats.limits_hit;
-      return {{"connections", hits.connections},
-              {"connections_per_ip", hits.connections_per_ip},
-              {"in_flight", hits.in_flight},
-              {"threads", hits.threads},
-              {"descriptors", hits.descriptors}};
+      return {{"connections", hits.connections},    {"connections_per_ip", hits.connections_per_ip},
+              {"in_flight", hits.in_flight},        {"threads", hits.threads},
+              {"descriptors", hits.descriptors},    {"filters", hits.filters},
+              {"accept_pauses", hits.accept_pauses}};
     });
     out_.counter("vigil_http_headers_refused_total",
                  "Response header fields dropped because they held CR, LF, NUL or a bad name.");
     each(&Stats::headers_refused);
+    out_.counter("vigil_http_out_of_memory_total",
+                 "Connections closed because the engine could not allocate.");
+    each(&Stats::out_of_memory);
   }
 
   void write_engine() {

@@ -30,6 +30,8 @@ Metrics example() {
     ServerMetrics server;
     server.name = name;
     server.stats.connections.idle = 4;
+    server.stats.connections.queued = 2;
+    server.stats.queue.waited = 1500ms;
     server.stats.timeouts.idle = 5;
     server.stats.unrouted.status_classes[4] = 6;
     http::HandlerStats handler;
@@ -82,6 +84,8 @@ TEST_CASE("Prometheus text: values, labels, states") {
         "vigil_watchdog_leaked_total 2", "vigil_watchdog_threshold_seconds 5",
         "vigil_http_connections{server=\"admin\",state=\"idle\"} 4",
         "vigil_http_timeouts_total{server=\"main\",phase=\"idle\"} 5",
+        "vigil_http_connections{server=\"main\",state=\"queued\"} 2",
+        "vigil_http_queue_wait_seconds_total{server=\"main\"} 1.5",
         "vigil_http_requests_total{server=\"main\",route=\"GET /o/{id}\",code=\"2xx\"} 3",
         "vigil_http_requests_total{server=\"main\",route=\"\",code=\"4xx\"} 6",
         "vigil_handler_timeout_calls_total{pool=\"p\"} 7",
@@ -129,7 +133,8 @@ TEST_CASE("JSON has the same numbers") {
   CHECK(json["timeout_pools"]["p"]["timed_out"] == 1);
   const auto& server = json["servers"]["main"];
   CHECK(server["connections"]["idle"] == 4);
-  CHECK(server["connections"]["open"] == 4);
+  CHECK(server["connections"]["open"] == 6);
+  CHECK(server["queue"]["wait_seconds_total"] == 1.5);
   CHECK(server["routes"]["GET /o/{id}"]["status"]["2xx"] == 3);
   CHECK(server["routes"]["GET /o/{id}"]["durations"][2]["up_to_seconds"] == 0.001);
   CHECK(server["routes"]["GET /o/{id}"]["durations"].back()["up_to_seconds"].is_null());
