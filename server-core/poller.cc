@@ -200,8 +200,10 @@ void Poller::run_timers(EngineThread& thread) {
 void Poller::on_owned_deadline(Connection& connection, EngineThread& thread) {
   const bool late = connection.get_deadline() <= thread.now();
   if (connection.flags.load(std::memory_order_acquire) & Connection::kQueued) {
-    if (!late || !end_queueing(connection, QueuePass::kExpired)) return arm(connection, thread);
-    return thread.serve_queued(connection);
+    if (!late) return arm(connection, thread);
+    if (end_queueing(connection, QueuePass::kExpired)) return thread.serve_queued(connection);
+    // It has its slot, and is in the inbox: not to be looked at before we have been there.
+    return wheel_.arm(connection.timer, deadline_after(thread.now(), engine_.timeouts.shortest));
   }
   if (late && !connection.cut) {
     connection.cut = true;
