@@ -60,7 +60,9 @@ vigil::FlagTable flag_table(Options& options) {
   constexpr std::int64_t kBytesMax = std::int64_t{1} << 40;
   vigil::http::ServerOptions& server = options.server;
   vigil::FlagTable flags("vigil-demo",
-                         "Serves routes that show what vigil does; GET / lists them.");
+                         "Serves routes that show what vigil does; GET / lists them.\n"
+                         "SIGTERM or SIGINT end it: status 0 if all requests in flight were "
+                         "answered, 1 if --shutdown-timeout cut some. A second signal kills it.");
   flags.add("listen", "A:P", "where to serve (127.0.0.1:8080)", host_port_flag(server.listen));
   flags.add("debug", "A:P", "where the debug pages are, loopback only (127.0.0.1:6060)",
             host_port_flag(options.agent.debug_listen));

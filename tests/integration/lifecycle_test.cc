@@ -18,8 +18,8 @@ Finished run_demo(const std::vector<std::string>& flags) {
 }
 
 TEST_CASE("a bad flag is one line that names it, and exit status 2") {
-  for (const char* flag :
-       {"--nope", "--stuck-after=5", "--listen=example.org:80", "--max-header-bytes=1"}) {
+  for (const char* flag : {"--nope", "--stuck-after=5", "--listen=example.org:80",
+                           "--max-header-bytes=1", "--connection-policy=maybe"}) {
     const Finished finished = run_demo({flag});
     INFO(flag << ": " << finished.err);
     CHECK(finished.exit_status == 2);
