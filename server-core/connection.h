@@ -23,6 +23,9 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/text.h"
+#include "server-core/conn_state.h"
+#include "server-core/context.h"
 #include "server-core/counters.h"
 #include "server-core/head_rules.h"
 #include "server-core/peer_address.h"
@@ -66,6 +69,7 @@ struct Connection {
   static constexpr std::uint32_t kForcedDown = 16;
   // With kOwnedByHandler: no handler, but the queue of FlightLimit has it.
   static constexpr std::uint32_t kQueued = 32;
+  static constexpr std::uint32_t kHijacked = 64;  // the leader shall forget the socket
 
   explicit Connection(UniqueFd socket, Poller& owner) : fd(std::move(socket)), poller(owner) {}
 
@@ -119,6 +123,12 @@ struct Connection {
   std::uint64_t discard_left = 0;  // bytes of a request's body that nobody reads
 
   PeerAddress peer;
+
+  // The owner's; used only with the options' hooks.
+  std::uint64_t id = 0;  // 0: none yet
+  ConnState announced = ConnState::kClosed;
+  bool has_context = false;  // conn_context has been called
+  Context context;
 
  private:
   bool stop_scope_open_ = false;  // the owner's: the handler has asked for its token

@@ -53,6 +53,8 @@ enum class Counter : std::uint8_t {
   kRanHandedOver,
   kRescued,
   kHeadersRefused,
+  kHeadersLate,
+  kHijacked,
   kDrained,
   kClosedIdle,
   kForced,

@@ -67,9 +67,10 @@ Engine::Engine(ServerOptions server_options, Handler root_handler,
       flight(options.max_in_flight, options.max_queue),
       pool(*this),
       monitor(*this),
-      acceptor(*this) {}
+      acceptor(*this),
+      deadline_timer(std::make_shared<DeadlineTimer>(clock)) {}
 
-Engine::~Engine() = default;
+Engine::~Engine() { deadline_timer->stop(); }
 
 void Engine::advance_phase(Phase next) {
   Phase current = phase_.load();
@@ -128,6 +129,11 @@ bool Engine::wait_for_cut(MonotonicTime deadline) {
     clock.wait_until(lock, drained_, deadline);
   }
   return true;
+}
+
+ConnInfo Engine::describe(Connection& connection) {
+  if (connection.id == 0) connection.id = connection_ids_.fetch_add(1) + 1;
+  return {connection.id, connection.peer.to_host_port()};
 }
 
 }  // namespace vigil::http

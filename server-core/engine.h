@@ -14,8 +14,10 @@
 #include "leakwatch/task_registry.h"
 #include "server-core/acceptor.h"
 #include "server-core/connection.h"
+#include "server-core/deadline_timer.h"
 #include "server-core/flight_limit.h"
 #include "server-core/handler.h"
+#include "server-core/hijack.h"
 #include "server-core/listener_filter.h"
 #include "server-core/monitor.h"
 #include "server-core/server_options.h"
@@ -83,6 +85,9 @@ class Engine {
   bool wait_for_cut(MonotonicTime deadline);
   std::size_t open_connections() const { return open_.load(std::memory_order_relaxed); }
 
+  // Who `connection` is, for the options' hooks. By its owner.
+  ConnInfo describe(Connection& connection);
+
   const ServerOptions options;
   const Timeouts timeouts;
   const Handler root;
@@ -101,6 +106,11 @@ class Engine {
   ThreadPool pool;
   Monitor monitor;
   Acceptor acceptor;
+  // These two may outlive the engine, in the hands of a program that has kept a context or a
+  // hijacked connection.
+  const std::shared_ptr<DeadlineTimer> deadline_timer;
+  const std::shared_ptr<HijackRegistry> hijacked = std::make_shared<HijackRegistry>();
+  std::atomic<bool> late_headers_logged{false};
 
  private:
   std::atomic<Phase> phase_{Phase::kCreated};
@@ -108,6 +118,7 @@ class Engine {
   std::atomic<std::size_t> open_{0};
   std::size_t pollers_cut_ = 0;   // guarded by drained_mutex_
   bool listener_closed_ = false;  // guarded by drained_mutex_
+  std::atomic<std::uint64_t> connection_ids_{0};
   std::mutex drained_mutex_;
   std::condition_variable drained_;
 };

@@ -77,6 +77,24 @@ void EngineThread::set_state(Connection& connection, ConnectionState state) {
   }
   if (state != ConnectionState::kClosed) counters.add(static_cast<Counter>(state), 1);
   connection.state = state;
+  // That it is closed is told when it really is (Poller::destroy).
+  if (!engine_.options.conn_state || state == ConnectionState::kClosed) return;
+  announce(connection, state == ConnectionState::kNew    ? ConnState::kNew
+                       : state == ConnectionState::kIdle ? ConnState::kIdle
+                                                         : ConnState::kActive);
+}
+
+void EngineThread::announce(Connection& connection, ConnState state) {
+  // One that is turned away at a limit never was a connection of the program's.
+  if (!engine_.options.conn_state || !connection.counts_toward_limits) return;
+  const bool gone = connection.announced == ConnState::kHijacked;  // kClosed follows, untold
+  if (gone || connection.announced == state) return;
+  connection.announced = state;
+  try {
+    engine_.options.conn_state(engine_.describe(connection), state);
+  } catch (...) {
+    engine_.log.error("exception from conn_state", {{"state", conn_state_name(state)}});
+  }
 }
 
 bool EngineThread::hand_over() {
@@ -169,6 +187,7 @@ void EngineThread::invoke_root(Connection& connection) {
     // The handler's thread is being cancelled: the connection goes, polling goes on elsewhere, and
     // so must this.
     (void)hand_over();
+    exchange_.end_handler();
     set_state(connection, ConnectionState::kClosed);
     connection.poller.give(connection);
     handler_started_ns_.store(0, std::memory_order_relaxed);

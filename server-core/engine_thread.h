@@ -76,6 +76,8 @@ class EngineThread {
   std::optional<RunningHandler> running_handler(MonotonicTime now) const;
 
   void set_state(Connection& connection, ConnectionState state);
+  // Tells the program's conn_state hook, if there is one and it is news.
+  void announce(Connection& connection, ConnState state);
 
   CounterSet counters;
   DateCache date;

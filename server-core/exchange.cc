@@ -1,5 +1,6 @@
 #include "server-core/exchange.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -9,6 +10,7 @@
 
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
+#include "server-core/poller.h"
 
 namespace vigil::http {
 namespace {
@@ -42,6 +44,7 @@ bool Exchange::begin(Connection& connection, const Request::Head& head, const Fr
   const Engine& engine = thread_.engine();
   connection_ = &connection;
   route_entered_ = false;
+  hijacked_ = false;
   keep_alive_ = framing.keep_alive;
   continue_pending_ = framing.expect_continue;
   input_ = input;
@@ -63,6 +66,7 @@ bool Exchange::begin(Connection& connection, const Request::Head& head, const Fr
   read_deadline_ = deadline_after(connection.began, engine.timeouts.read);
   set_write_deadline(deadline_after(thread_.now(), engine.timeouts.write));
   response_.begin(head.method, head.version, keep_alive_);
+  if (engine.options.conn_context && !connection.has_context) make_connection_context();
   return request_.reset(head, *this, thread_.now());
 }
 
@@ -118,6 +122,7 @@ Result<std::size_t> Exchange::read_chunked(std::span<char> into) {
       case ChunkedDecoder::Status::kMalformed:
         return fail_body(Error(ErrorCode::kInvalidArgument, std::string(chunks_->error())));
       case ChunkedDecoder::Status::kTooLong:
+        refuse_body();
         return fail_body(Error(ErrorCode::kResourceExhausted, std::string(chunks_->error())));
       case ChunkedDecoder::Status::kMore:
       case ChunkedDecoder::Status::kOutputFull:
@@ -183,8 +188,69 @@ const HeaderMap& Exchange::trailers() const {
 }
 
 HostPort Exchange::remote_address() const { return connection_->peer.to_host_port(); }
-std::stop_token Exchange::stop_token() { return connection_->stop_token(); }
+
+// --- The context.
+
+void Exchange::make_connection_context() {
+  Engine& engine = thread_.engine();
+  connection_->has_context = true;
+  try {
+    connection_->context =
+        engine.options.conn_context(engine.options.base_context, engine.describe(*connection_));
+  } catch (...) {
+    thread_.counters.add(Counter::kHandlerExceptions);
+    engine.log.error("exception from conn_context", {});
+    connection_->context = engine.options.base_context;
+  }
+}
+
+const Context& Exchange::parent_context() const {
+  return connection_->has_context ? connection_->context : thread_.engine().options.base_context;
+}
+
+void Exchange::StopConnection::operator()() const { connection->request_stop(); }
+
+std::stop_token Exchange::stop_token() {
+  const std::stop_token& parent = parent_context().stop_token();
+  // A parent's stop is final, as a connection's is.
+  if (!parent_stop_ && parent.stop_possible()) {
+    parent_stop_.emplace(parent, StopConnection{connection_});
+  }
+  return connection_->stop_token();
+}
+
+Context Exchange::context() {
+  return parent_context().for_request(write_deadline(), stop_token(),
+                                      thread_.engine().deadline_timer);
+}
+
+void Exchange::end_handler() {
+  parent_stop_.reset();
+  write_cut_.cancel();
+  connection_->end_stop_scope();
+}
+
+void Exchange::refuse_body() {
+  response_.close_after();
+  response_.refuse_body();
+}
+
 MonotonicTime Exchange::write_deadline() const { return connection_->get_deadline(); }
+
+// The poller looks at a connection under a handler within the shortest of the server's timeouts:
+// soon enough for a deadline that moves on, not for one that moves nearer.
+void Exchange::move_write_deadline(MonotonicTime deadline) {
+  const bool nearer = deadline < write_deadline();
+  set_write_deadline(deadline);
+  if (!nearer) return;
+  Engine& engine = thread_.engine();
+  write_cut_ = engine.deadline_timer->at(deadline, [connection = connection_, &engine] {
+    if (connection->get_deadline() > engine.clock.now()) return;  // it has moved on again
+    ::shutdown(connection->fd.get(), SHUT_RDWR);
+    connection->request_stop();
+  });
+}
+
 void Exchange::set_write_deadline(MonotonicTime deadline) { connection_->set_deadline(deadline); }
 
 RouteAdmission Exchange::enter_route(HandlerProfile& profile, leakwatch::TaskId task) {
@@ -236,6 +302,37 @@ Result<void> Exchange::send_all(std::span<iovec> parts) {
   }
 }
 
+// --- Hijacking.
+
+Result<HijackedConnection> Exchange::hijack() {
+  Engine& engine = thread_.engine();
+  if (!thread_.hand_over()) {
+    return Error(ErrorCode::kResourceExhausted, "no thread is free to poll meanwhile");
+  }
+  // A second descriptor of the socket, so that the poller can go on using the first one's number
+  // until it has forgotten it.
+  UniqueFd socket(::fcntl(connection_->fd.get(), F_DUPFD_CLOEXEC, 0));
+  if (!socket) return Error::from_errno("cannot hijack the connection: dup", errno);
+  const int flags = ::fcntl(socket.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) {
+    return Error::from_errno("cannot hijack the connection: fcntl", errno);
+  }
+  write_cut_.cancel();
+  set_write_deadline(kNoDeadline);
+  hijacked_ = true;
+  body_error_ = Error(ErrorCode::kClosed, "the connection has been hijacked");
+  std::string buffered(input_);
+  input_ = {};
+  connection_->flags.fetch_or(Connection::kHijacked, std::memory_order_release);
+  thread_.counters.add(Counter::kHijacked);
+  thread_.set_state(*connection_, ConnectionState::kClosed);
+  thread_.announce(*connection_, ConnState::kHijacked);
+  HijackedConnection hijacked =
+      engine.hijacked->add(std::move(socket), std::move(buffered), remote_address());
+  connection_->poller.give(*connection_);
+  return hijacked;
+}
+
 // --- The end.
 
 // Whether the connection can go on behind what the handler did not read, and what must be skipped
@@ -274,6 +371,10 @@ bool Exchange::finish_chunked_now() {
 
 Exchange::Ending Exchange::finish(MonotonicTime now) {
   Ending ending;
+  if (hijacked_) {
+    ending.response = Ending::Response::kHijacked;
+    return ending;
+  }
   const bool late = now >= write_deadline();
   const bool forced = connection_->flags.load(std::memory_order_relaxed) & Connection::kForcedDown;
   if (late || forced) {

@@ -8,13 +8,16 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.h"
 #include "server-core/chunked_decoder.h"
+#include "server-core/deadline_timer.h"
 #include "server-core/head_rules.h"
+#include "server-core/hijack.h"
 #include "server-core/request.h"
 #include "server-core/response_stream.h"
 
@@ -30,7 +33,7 @@ class Exchange final : public RequestTransport {
 
   // How it ended, and so what becomes of the connection.
   struct Ending {
-    enum class Response : std::uint8_t { kSent, kWaits, kCut };
+    enum class Response : std::uint8_t { kSent, kWaits, kCut, kHijacked };
     Response response = Response::kSent;  // kWaits: the rest is in Connection::output
     bool close = false;                   // after the response
     bool linger = false;        // the client may still be sending: a plain close would reset
@@ -43,6 +46,8 @@ class Exchange final : public RequestTransport {
   // not acceptable (400).
   bool begin(Connection& connection, const Request::Head& head, const Framing& framing,
              std::string_view input);
+  // The handler has returned: its context is stopped, and nothing of it is watched any more.
+  void end_handler();
   // Sends the rest of the response as far as the socket takes it, without blocking. `now` is the
   // handler's end.
   Ending finish(MonotonicTime now);
@@ -66,6 +71,8 @@ class Exchange final : public RequestTransport {
   std::stop_token stop_token() override;
   MonotonicTime write_deadline() const override;
   MonotonicTime read_deadline() const override { return read_deadline_; }
+  Context context() override;
+  void refuse_body() override;
   RouteAdmission enter_route(HandlerProfile& profile, leakwatch::TaskId task) override;
 
   // --- For ResponseStream.
@@ -75,14 +82,25 @@ class Exchange final : public RequestTransport {
   Result<void> send_all(std::span<iovec> parts);
   // Sends what the socket takes at once and advances `parts`. false if the connection is broken.
   bool send_some(std::span<iovec>& parts);
-  void set_write_deadline(MonotonicTime deadline);
+  // By the handler.
+  void move_write_deadline(MonotonicTime deadline);
   void set_read_deadline(MonotonicTime deadline) { read_deadline_ = deadline; }
   // The client was promised a 100 that it did not get: it may never send the body.
   bool continue_pending() const { return continue_pending_; }
+  // Parts the connection from the engine. Nothing of it may be used afterwards but its stop token.
+  Result<HijackedConnection> hijack();
 
  private:
   enum class Body : std::uint8_t { kComplete, kLength, kChunked };
+  // Stops a request's context with the context that it comes from.
+  struct StopConnection {
+    Connection* connection;
+    void operator()() const;
+  };
 
+  void set_write_deadline(MonotonicTime deadline);
+  void make_connection_context();
+  const Context& parent_context() const;
   Result<std::size_t> read_length(std::span<char> into);
   Result<std::size_t> read_chunked(std::span<char> into);
   Result<std::size_t> receive(std::span<char> into);
@@ -109,6 +127,9 @@ class Exchange final : public RequestTransport {
   std::optional<ChunkedDecoder> chunks_;
   std::optional<Error> body_error_;
   MonotonicTime read_deadline_{};
+  bool hijacked_ = false;
+  DeadlineTimer::Entry write_cut_;
+  std::optional<std::stop_callback<StopConnection>> parent_stop_;
 };
 
 }  // namespace vigil::http

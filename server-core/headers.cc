@@ -80,6 +80,7 @@ void HeaderMap::set(std::string_view name, std::string_view value) {
 
 void HeaderMap::add(std::string_view name, std::string_view value) {
   if (!accept(name, value)) return;
+  ++changes_;
   const auto offset = static_cast<std::uint32_t>(text_.size());
   text_.append(name).append(value);
   entries_.push_back(
@@ -91,6 +92,7 @@ void HeaderMap::remove(std::string_view name) {
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     if (!equals_ignoring_case(at(i).name, name)) entries_[kept++] = entries_[i];
   }
+  changes_ += kept != entries_.size();
   entries_.resize(kept);
 }
 
@@ -98,6 +100,7 @@ void HeaderMap::clear() {
   text_.clear();
   entries_.clear();
   refused_ = 0;
+  changes_ = 0;
 }
 
 std::optional<std::string_view> HeaderMap::get(std::string_view name) const {

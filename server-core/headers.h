@@ -82,6 +82,8 @@ class HeaderMap {
 
   // Fields that were refused since clear().
   std::uint32_t refused() const { return refused_; }
+  // A number that grows with every change since clear().
+  std::uint32_t changes() const { return changes_; }
 
  private:
   struct Entry {
@@ -95,6 +97,7 @@ class HeaderMap {
   std::string text_;  // names and values, back to back; removed ones stay until clear()
   std::vector<Entry> entries_;
   std::uint32_t refused_ = 0;
+  std::uint32_t changes_ = 0;
 };
 
 }  // namespace vigil::http

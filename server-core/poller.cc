@@ -267,6 +267,13 @@ void Poller::adopt(Connection& connection, EngineThread& thread) {
     }
     return arm(connection, thread);  // epoll reports at once what is there already
   }
+  const bool hijacked = connection.flags.load(std::memory_order_acquire) & Connection::kHijacked;
+  // The first of two times: the handler goes on with a descriptor of its own and comes back at its
+  // end. The socket must be closed for good as soon as the handler closes it.
+  if (hijacked && connection.fd) {
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection.fd.get(), nullptr);
+    return connection.fd.reset();
+  }
   const std::uint32_t noted =
       connection.flags.fetch_and(Connection::kForcedDown, std::memory_order_acquire);
   if (connection.state == ConnectionState::kClosed) return destroy(connection, thread);
@@ -332,6 +339,7 @@ void Poller::destroy(Connection& connection, EngineThread& thread) {
   }
   thread.set_state(connection, ConnectionState::kClosed);
   connection.fd.reset();
+  thread.announce(connection, ConnState::kClosed);
   connection.release_buffers();
   if (connection.counts_toward_limits) {
     engine_.filters.on_close(connection.peer);
@@ -409,9 +417,12 @@ void Poller::sweep_forced(Connection& connection, EngineThread& thread) {
   const std::uint32_t flags = connection.flags.load(std::memory_order_acquire);
   const bool waited = (flags & Connection::kQueued) && end_queueing(connection, QueuePass::kNone);
   if ((flags & Connection::kOwnedByHandler) && !waited) {
-    if (connection.flags.fetch_or(Connection::kForcedDown) & Connection::kForcedDown) return;
-    thread.counters.add(Counter::kForced);
-    ::shutdown(connection.fd.get(), SHUT_RDWR);
+    const std::uint32_t before = connection.flags.fetch_or(Connection::kForcedDown);
+    if (before & Connection::kForcedDown) return;
+    if (!(before & Connection::kHijacked)) {  // else the registry cuts and counts it
+      thread.counters.add(Counter::kForced);
+      ::shutdown(connection.fd.get(), SHUT_RDWR);
+    }
     return connection.request_stop();
   }
   const bool had_work = waited || connection.state == ConnectionState::kReadingBody ||

@@ -19,10 +19,12 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/text.h"
+#include "server-core/context.h"
 #include "server-core/handler_profile.h"
 #include "server-core/headers.h"
 #include "server-core/url.h"
@@ -60,6 +62,13 @@ class RequestTransport {
   virtual MonotonicTime write_deadline() const = 0;
   // When the body must have been read.
   virtual MonotonicTime read_deadline() const = 0;
+  // What the request's own context is; by default one without values or a timer.
+  virtual Context context() {
+    return Context().for_request(write_deadline(), stop_token(), nullptr);
+  }
+  // The request has refused the rest of its body as too long: close the connection behind the
+  // response, and if the handler answers nothing, answer 413.
+  virtual void refuse_body() {}
 
   // The router has found the handler; `task` is its activation in the task registry. A transport
   // that polls on the calling thread hands polling over before it returns, unless the profile says
@@ -77,6 +86,8 @@ class Request {
     HttpVersion version = HttpVersion::kHttp11;
     HeaderList headers;
   };
+  // What form() reads unless it is told otherwise.
+  static constexpr std::size_t kFormBytesMax = 1024 * 1024;
   // As many as a pattern can have (Router refuses more).
   static constexpr std::size_t kPathValuesMax = 8;
 
@@ -136,6 +147,11 @@ class Request {
   // deadline.
   MonotonicTime read_deadline() const { return transport_->read_deadline(); }
 
+  // Deadline, stop token and typed values of the work for this request (context.h): the server's
+  // base context, the connection's, or what middleware has put in its place. Ask once and keep the
+  // result.
+  Context context() const { return replaced_context_ ? *replaced_context_ : transport_->context(); }
+
   // Reads the next bytes of the body, at least one; 0 is its end. Blocks, until the read deadline.
   //   deadline_exceeded    the read deadline passed
   //   closed               the client went away, or the server is forced down: what was read is not
@@ -143,20 +159,40 @@ class Request {
   //   body is longer than the server's max_body_bytes
   // After an error every call gives it again, and the connection is closed after the response. If a
   // head with a status below 400 is out by then, the response is cut instead (P1.21).
-  Result<std::size_t> read(std::span<char> into) { return transport_->read_body(into); }
+  Result<std::size_t> read(std::span<char> into);
+
+  // Lets this request's body have `bytes_max` bytes at most, counted from now on; of several limits
+  // the lowest holds (Go's MaxBytesReader). For a handler that wants less than the server's
+  // max_body_bytes, or middleware around it. Beyond the limit read() gives resource_exhausted, at
+  // once if the body's announced length is more: then a client that expects a 100 is not asked for
+  // the body. The connection is closed behind the response, and if
+  // the handler returns without having answered anything, the answer is 413.
+  void limit_body(std::uint64_t bytes_max);
 
   // The rest of the body, if it has at most `max_bytes`; resource_exhausted if it has more, else
   // read()'s errors.
   Result<std::string> read_all(std::size_t max_bytes);
+
+  // The fields of a form that the client has sent as the body (application/x-www-form-urlencoded),
+  // read and decoded at the first call; later calls give the same result. Empty for a method other
+  // than POST, PUT or PATCH, and for an empty body. The query is not mixed in. Fields with a broken
+  // escape are left out and counted, as in the query.
+  //   unsupported          the Content-Type is another, or missing (415)
+  //   resource_exhausted   the body is longer than `max_bytes`, or than another limit (413)
+  //   deadline_exceeded, closed, invalid_argument   as read()
+  Result<const QueryParams*> form(std::size_t max_bytes = kFormBytesMax);
 
   // What came behind the last chunk, never merged into headers() (P1.14). Empty until read() has
   // returned 0.
   const HeaderMap& trailers() const { return transport_->trailers(); }
 
   // Stopped when the client goes away, when the server is forced down, and when the handler
-  // returns. As in Go, a client that closes only its sending side counts as gone; its response is
-  // still written. Allocates at the first call.
-  std::stop_token stop_token() const { return transport_->stop_token(); }
+  // returns; also when context() is, if middleware has replaced that. As in Go, a client that
+  // closes only its sending side counts as gone; its response is still written. Allocates at the
+  // first call.
+  std::stop_token stop_token() const {
+    return replaced_context_ ? replaced_context_->stop_token() : transport_->stop_token();
+  }
 
   // For Router.
   void set_route(std::string_view pattern) { route_ = pattern; }
@@ -170,11 +206,18 @@ class Request {
   }
 
  private:
+  friend class ContextScope;
+
   struct PathValue {
     std::string_view name;
     std::string_view value;
     std::string decoded;  // used only if the segment had an escape
   };
+
+  Result<std::size_t> read_limited(std::span<char> into);
+  Error refuse_body();
+  bool announces_body() const;
+  Result<QueryParams> parse_form(std::size_t max_bytes);
 
   Head head_;
   RequestTransport* transport_ = nullptr;
@@ -186,8 +229,32 @@ class Request {
   const RequestScope* scope_ = nullptr;
   std::string decoded_path_;
   mutable std::optional<QueryParams> query_;
+  std::optional<Result<QueryParams>> form_;
+  std::optional<Context> replaced_context_;
+  std::uint64_t body_bytes_read_ = 0;
+  std::optional<std::uint64_t> body_bytes_max_;  // the limit, as a count from the body's first byte
+  std::optional<Error> body_refused_;
   std::array<PathValue, kPathValuesMax> path_values_;
   std::size_t path_values_count_ = 0;
+};
+
+// Puts another context in the place of the request's own, as long as this object lives: how
+// middleware gives the inner handler a value or a shorter deadline. Scopes nest.
+//
+//   const ContextScope scope(request, request.context().with_deadline(clock.now() + 2s));
+//   next(response, request);
+class ContextScope {
+ public:
+  ContextScope(Request& request, Context context)
+      : request_(request),
+        previous_(std::exchange(request.replaced_context_, std::move(context))) {}
+  ~ContextScope() { request_.replaced_context_.swap(previous_); }
+  ContextScope(const ContextScope&) = delete;
+  ContextScope& operator=(const ContextScope&) = delete;
+
+ private:
+  Request& request_;
+  std::optional<Context> previous_;
 };
 
 }  // namespace vigil::http

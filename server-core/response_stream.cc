@@ -2,9 +2,11 @@
 
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
+#include "server-core/content_type.h"
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
 #include "server-core/exchange.h"
@@ -38,6 +40,39 @@ bool is_framing_field(std::string_view name) {
   }
 }
 
+// Fields that a receiver must know before the body, or that it must not take from behind it (RFC
+// 9110 §6.5.1).
+bool is_forbidden_trailer(std::string_view name) {
+  static constexpr std::string_view kForbidden[] = {"authorization",
+                                                    "cache-control",
+                                                    "content-encoding",
+                                                    "content-length",
+                                                    "content-range",
+                                                    "content-type",
+                                                    "connection",
+                                                    "date",
+                                                    "expect",
+                                                    "host",
+                                                    "keep-alive",
+                                                    "location",
+                                                    "max-forwards",
+                                                    "proxy-authenticate",
+                                                    "proxy-authorization",
+                                                    "proxy-connection",
+                                                    "range",
+                                                    "retry-after",
+                                                    "set-cookie",
+                                                    "te",
+                                                    "trailer",
+                                                    "transfer-encoding",
+                                                    "upgrade",
+                                                    "vary",
+                                                    "www-authenticate"};
+  return std::any_of(std::begin(kForbidden), std::end(kForbidden), [&](std::string_view forbidden) {
+    return equals_ignoring_case(name, forbidden);
+  });
+}
+
 Counter status_counter(int status) {
   return static_cast<Counter>(static_cast<int>(Counter::kStatus0) +
                               (status < 600 ? status / 100 : 0));
@@ -47,7 +82,12 @@ Counter status_counter(int status) {
 
 void ResponseStream::begin(std::string_view method, HttpVersion version, bool client_keeps_alive) {
   headers_.clear();
+  trailers_.clear();
   status_ = 200;
+  status_set_ = false;
+  status_late_ = false;
+  body_refused_ = false;
+  sniffed_type_ = {};
   mode_ = Mode::kOpen;
   head_request_ = method == "HEAD";
   http10_ = version == HttpVersion::kHttp10;
@@ -61,7 +101,11 @@ void ResponseStream::begin(std::string_view method, HttpVersion version, bool cl
 }
 
 void ResponseStream::status(int code) {
-  if (head_sent()) return;
+  if (head_sent()) {
+    status_late_ |= code != status_;
+    return;
+  }
+  status_set_ = true;
   if (code < 200 || code > 999) {
     exchange_.thread().engine().log.error("invalid status from a handler", {{"status", code}});
     code = 500;
@@ -76,6 +120,7 @@ Result<void> ResponseStream::fail(Error error) {
 
 Result<void> ResponseStream::write(std::string_view bytes) {
   if (error_) return *error_;
+  if (head_request_ && written_ == 0) sniffed_type_ = detect_content_type(bytes);
   written_ += bytes.size();
   if (mode_ == Mode::kNoBody || (mode_ == Mode::kOpen && (head_request_ || bodyless_status()))) {
     return {};
@@ -97,7 +142,7 @@ Result<void> ResponseStream::flush() {
 }
 
 void ResponseStream::set_write_deadline(MonotonicTime deadline) {
-  exchange_.set_write_deadline(deadline);
+  exchange_.move_write_deadline(deadline);
 }
 void ResponseStream::set_read_deadline(MonotonicTime deadline) {
   exchange_.set_read_deadline(deadline);
@@ -106,6 +151,7 @@ void ResponseStream::set_read_deadline(MonotonicTime deadline) {
 bool ResponseStream::reset() {
   if (head_sent()) return false;
   headers_.clear();
+  trailers_.clear();
   body_.clear();
   status_ = 200;
   written_ = 0;
@@ -124,6 +170,55 @@ void ResponseStream::abandon() {
   } else {
     reset_to_error(500, {});
   }
+}
+
+Result<void> ResponseStream::set_trailer(std::string_view name, std::string_view value) {
+  if (error_) return *error_;
+  if (is_forbidden_trailer(name)) {
+    return Error(ErrorCode::kInvalidArgument, std::string(name) + " cannot be a trailer");
+  }
+  const bool possible = head_sent() ? mode_ == Mode::kChunked : !http10_ && !head_request_;
+  if (!possible) return Error(ErrorCode::kUnsupported, "this response cannot have trailers");
+  const std::uint32_t refused = trailers_.refused();
+  trailers_.set(name, value);
+  if (trailers_.refused() == refused) return {};
+  return Error(ErrorCode::kInvalidArgument, "a trailer with CR, LF, NUL or a bad name");
+}
+
+Result<void> ResponseStream::inform(int status, const HeaderMap& fields) {
+  if (error_) return *error_;
+  if (status <= 101 || status >= 200) {
+    return Error(ErrorCode::kInvalidArgument, "an informational status is 102 to 199");
+  }
+  if (head_sent()) {
+    return Error(ErrorCode::kInvalidArgument, "the final response has been begun");
+  }
+  if (http10_) return {};
+  std::string head = "HTTP/1.1 ";
+  append_number(head, static_cast<std::uint64_t>(status));
+  head.append(" ").append(status_reason(status)).append("\r\n");
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    const HeaderField field = fields.at(i);
+    if (is_framing_field(field.name)) continue;
+    head.append(field.name).append(": ").append(field.value).append("\r\n");
+  }
+  head.append("\r\n");
+  iovec all = part(head);
+  exchange_.thread().counters.add(Counter::kStatus1xx);
+  if (Result<void> sent = exchange_.send_all(std::span(&all, 1)); !sent) {
+    return fail(std::move(sent).error());
+  }
+  return {};
+}
+
+Result<HijackedConnection> ResponseStream::hijack() {
+  if (error_) return *error_;
+  if (head_sent() || written_ > 0) {
+    return Error(ErrorCode::kInvalidArgument, "a response has been begun");
+  }
+  Result<HijackedConnection> hijacked = exchange_.hijack();
+  if (hijacked) error_ = Error(ErrorCode::kClosed, "the connection has been hijacked");
+  return hijacked;
 }
 
 // The Content-Length that the handler has set, if it is a number.
@@ -150,6 +245,10 @@ void ResponseStream::choose_mode_for_end() {
                                           {{"declared", *declared}, {"written", written_}});
     reset_to_error(500, {});
   }
+  if (wants_trailers()) {
+    mode_ = Mode::kChunked;
+    return;
+  }
   mode_ = head_request_ ? Mode::kNoBody : Mode::kLength;
   length_ = head_request_ && declared ? *declared : written_;
 }
@@ -160,7 +259,7 @@ void ResponseStream::choose_mode_for_stream() {
   length_ = declared.value_or(0);
   if (head_request_ || bodyless_status()) {
     mode_ = Mode::kNoBody;
-  } else if (declared) {
+  } else if (declared && !wants_trailers()) {
     mode_ = Mode::kLength;
   } else if (http10_) {
     mode_ = Mode::kUntilClose;
@@ -179,6 +278,8 @@ void ResponseStream::append_fields() {
       }
       continue;
     }
+    // An empty one says that there shall be none.
+    if (field.value.empty() && equals_ignoring_case(field.name, "content-type")) continue;
     head_.append(field.name).append(": ").append(field.value).append("\r\n");
   }
   if (headers_.refused() == 0) return;
@@ -187,7 +288,61 @@ void ResponseStream::append_fields() {
                                         {{"fields", headers_.refused()}});
 }
 
-void ResponseStream::compose_head() {
+void ResponseStream::append_content_type(std::string_view unbuffered) {
+  if (bodyless_status() || headers_.contains("content-type") ||
+      !headers_.get("content-encoding").value_or("").empty()) {
+    return;
+  }
+  std::string_view type = sniffed_type_;
+  std::array<char, kSniffBytesMax> begin;
+  if (!head_request_) {
+    std::string_view bytes = body_.empty() ? unbuffered : body_;
+    if (bytes.empty()) return;
+    if (!unbuffered.empty() && body_.size() < begin.size() && !body_.empty()) {
+      const std::size_t more = std::min(unbuffered.size(), begin.size() - body_.size());
+      std::copy_n(body_.data(), body_.size(), begin.data());
+      std::copy_n(unbuffered.data(), more, begin.data() + body_.size());
+      bytes = {begin.data(), body_.size() + more};
+    }
+    type = detect_content_type(bytes);
+  }
+  if (!type.empty()) head_.append("Content-Type: ").append(type).append("\r\n");
+}
+
+bool ResponseStream::wants_trailers() const {
+  if (http10_ || head_request_ || bodyless_status()) return false;
+  return !trailers_.empty() || headers_.contains("trailer");
+}
+
+void ResponseStream::append_trailer_names() {
+  if (trailers_.empty() || headers_.contains("trailer")) return;
+  head_.append("Trailer: ");
+  for (std::size_t i = 0; i < trailers_.size(); ++i) {
+    head_.append(i == 0 ? "" : ", ").append(trailers_.at(i).name);
+  }
+  head_.append("\r\n");
+}
+
+void ResponseStream::append_trailers(std::string& out) const {
+  for (std::size_t i = 0; i < trailers_.size(); ++i) {
+    const HeaderField field = trailers_.at(i);
+    out.append(field.name).append(": ").append(field.value).append("\r\n");
+  }
+}
+
+// What the handler did to the head when it was out.
+void ResponseStream::note_late_changes() {
+  if (!status_late_ && headers_.changes() == changes_at_head_) return;
+  exchange_.thread().counters.add(Counter::kHeadersLate);
+  Engine& engine = exchange_.thread().engine();
+  if (engine.late_headers_logged.exchange(true)) return;
+  engine.log.warn("status or header changed after the head was out: ignored, and logged once",
+                  {{"method", exchange_.request().method()},
+                   {"path", exchange_.request().path()},
+                   {"status", status_}});
+}
+
+void ResponseStream::compose_head(std::string_view unbuffered) {
   EngineThread& thread = exchange_.thread();
   Engine& engine = thread.engine();
   if (exchange_.continue_pending() || engine.closes_idle()) close_ = true;
@@ -196,7 +351,10 @@ void ResponseStream::compose_head() {
   head_.append(" ").append(status_reason(status_)).append("\r\nDate: ");
   head_.append(thread.date.get(engine.clock, thread.now())).append("\r\n");
   append_fields();
+  append_content_type(unbuffered);
+  changes_at_head_ = headers_.changes();
   if (mode_ == Mode::kChunked) {
+    append_trailer_names();
     head_.append("Transfer-Encoding: chunked\r\n");
   } else if (mode_ == Mode::kLength ||
              (mode_ == Mode::kNoBody && !bodyless_status() && length_ > 0)) {
@@ -216,7 +374,7 @@ void ResponseStream::compose_head() {
 Result<void> ResponseStream::send_buffered(std::string_view more) {
   if (mode_ == Mode::kOpen) {
     choose_mode_for_stream();
-    compose_head();
+    compose_head(more);
     if (mode_ == Mode::kLength && written_ > length_) {
       return fail(Error(ErrorCode::kInvalidArgument, "more body than the Content-Length says"));
     }
@@ -242,18 +400,23 @@ Result<void> ResponseStream::send_buffered(std::string_view more) {
 }
 
 ResponseStream::End ResponseStream::finish() {
+  if (head_sent()) note_late_changes();
   if (error_ && head_sent()) return End::kCut;
   if (error_) reset_to_error(500, {});
   if (mode_ == Mode::kOpen) {
+    if (body_refused_ && untouched()) reset_to_error(413, "the request's body is too long");
     choose_mode_for_end();
-    compose_head();
-  } else if (mode_ == Mode::kChunked) {
+    compose_head({});
+  }
+  if (mode_ == Mode::kChunked) {
     if (!body_.empty()) {
       append_number(head_, body_.size(), 16);
       head_.append("\r\n");
       body_.append("\r\n");
     }
-    body_.append("0\r\n\r\n");
+    body_.append("0\r\n");
+    append_trailers(body_);
+    body_.append("\r\n");
   } else if (mode_ == Mode::kLength && written_ != length_) {
     return End::kCut;  // the client must not take what it got for the whole
   }

@@ -34,6 +34,9 @@ class ResponseStream final : public ResponseWriter {
   bool reset() override;
   int status_code() const override { return status_; }
   std::uint64_t body_bytes() const override { return written_; }
+  Result<void> set_trailer(std::string_view name, std::string_view value) override;
+  Result<void> inform(int status, const HeaderMap& fields) override;
+  Result<HijackedConnection> hijack() override;
 
   // --- For the engine.
 
@@ -46,6 +49,8 @@ class ResponseStream final : public ResponseWriter {
   // The connection ends with this response.
   void close_after() { close_ = true; }
   bool closes() const { return close_; }
+  // The request's body was refused as too long: 413, if the handler says nothing.
+  void refuse_body() { body_refused_ = true; }
   bool failed() const { return error_.has_value(); }
 
   enum class End : std::uint8_t { kSent, kWaits, kCut };
@@ -57,17 +62,29 @@ class ResponseStream final : public ResponseWriter {
   enum class Mode : std::uint8_t { kOpen, kNoBody, kLength, kChunked, kUntilClose };
 
   bool bodyless_status() const { return status_ == 204 || status_ == 304; }
+  bool untouched() const { return !status_set_ && written_ == 0; }
+  bool wants_trailers() const;
   std::optional<std::uint64_t> declared_length();
   void choose_mode_for_end();
   void choose_mode_for_stream();
-  void compose_head();
+  void compose_head(std::string_view unbuffered);
   void append_fields();
+  void append_content_type(std::string_view unbuffered);
+  void append_trailer_names();
+  void append_trailers(std::string& out) const;
+  void note_late_changes();
   Result<void> send_buffered(std::string_view more);
   Result<void> fail(Error error);
 
   Exchange& exchange_;
   HeaderMap headers_;
+  HeaderMap trailers_;
   int status_ = 200;
+  bool status_set_ = false;
+  bool status_late_ = false;
+  bool body_refused_ = false;
+  std::uint32_t changes_at_head_ = 0;  // headers_.changes() when the head went out
+  std::string_view sniffed_type_;      // of a body that HEAD does not keep
   Mode mode_ = Mode::kOpen;
   bool head_request_ = false;
   bool http10_ = false;

@@ -11,6 +11,10 @@ std::string_view status_reason(int code) {
       return "Continue";
     case 101:
       return "Switching Protocols";
+    case 102:
+      return "Processing";
+    case 103:
+      return "Early Hints";
     case 200:
       return "OK";
     case 201:
@@ -104,6 +108,18 @@ std::string_view status_reason(int code) {
     default:
       return "Unknown";
   }
+}
+
+Result<void> ResponseWriter::set_trailer(std::string_view, std::string_view) {
+  return Error(ErrorCode::kUnsupported, "this response has no trailers");
+}
+
+Result<void> ResponseWriter::inform(int, const HeaderMap&) {
+  return Error(ErrorCode::kUnsupported, "this response sends no informational ones");
+}
+
+Result<HijackedConnection> ResponseWriter::hijack() {
+  return Error(ErrorCode::kUnsupported, "this connection cannot be hijacked");
 }
 
 void write_error(ResponseWriter& response, int code, std::string_view message) {

@@ -9,6 +9,9 @@
 // it is chunked (in HTTP/1.0: ended by closing the connection). A Content-Length that the handler
 // set itself is used, and writing more or less than it cuts the connection. HEAD, 204 and 304
 // responses carry no body: write() takes the bytes and drops them.
+//
+// A response with a body and without a Content-Type gets the one that content_type.h finds in its
+// first 512 bytes, unless it has a Content-Encoding. A handler that wants none sets an empty one.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +20,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "server-core/headers.h"
+#include "server-core/hijack.h"
 
 namespace vigil::http {
 
@@ -26,7 +30,8 @@ class ResponseWriter {
  public:
   virtual ~ResponseWriter() = default;
 
-  // The response's header fields. Changes after the head is out have no effect. `Date` and the
+  // The response's header fields. Changes after the head is out have no effect; ServerStats counts
+  // such responses, and the first one is logged. `Date` and the
   // framing fields (Connection, Transfer-Encoding, and Content-Length where it is known) are added
   // by the server; a Connection: close that the handler sets is obeyed, a Transfer-Encoding is
   // dropped.
@@ -64,6 +69,64 @@ class ResponseWriter {
   // bytes of body that have been written, before any coding.
   virtual int status_code() const = 0;
   virtual std::uint64_t body_bytes() const = 0;
+
+  // What not every writer can: by default `unsupported`. A wrapper should pass these on
+  // (ForwardingResponseWriter does).
+
+  // Sets a field of the trailer section, which follows the body; it makes the response chunked.
+  // Before the head is out the name is announced in a Trailer field, unless the handler has set
+  // one; a handler that has set one may give the values at any time before it returns.
+  //   invalid_argument   the name or value is malformed, or the name means something for framing,
+  //                      routing or the content (Content-Length, Host, Content-Type, …)
+  //   unsupported        the client speaks HTTP/1.0, there is no body, or the head is out and the
+  //                      response is not chunked
+  virtual Result<void> set_trailer(std::string_view name, std::string_view value);
+
+  // Sends an informational response at once, before the real one: 102 to 199 except 101, such as
+  // 103 (Early Hints) with Link fields. Does nothing for a client that speaks HTTP/1.0.
+  //   invalid_argument   another status, or the head is out
+  //   others             as write()
+  virtual Result<void> inform(int status, const HeaderMap& fields);
+
+  // Takes the connection over (hijack.h). The response is the caller's business from then on:
+  // write(), flush() and a second hijack() give `closed`, reading the request's body too.
+  //   invalid_argument     something has been written already
+  //   closed               hijacked before, or the response has failed
+  //   resource_exhausted   no descriptor, or no thread, for it
+  // After an error the connection is as it was.
+  virtual Result<HijackedConnection> hijack();
+};
+
+// Passes everything on to another writer: the base of wrappers, which change what they want.
+class ForwardingResponseWriter : public ResponseWriter {
+ public:
+  // `inner` must outlive this object.
+  explicit ForwardingResponseWriter(ResponseWriter& inner) : inner_(inner) {}
+
+  HeaderMap& headers() override { return inner_.headers(); }
+  void status(int code) override { inner_.status(code); }
+  Result<void> write(std::string_view bytes) override { return inner_.write(bytes); }
+  Result<void> flush() override { return inner_.flush(); }
+  void set_write_deadline(MonotonicTime deadline) override { inner_.set_write_deadline(deadline); }
+  void set_read_deadline(MonotonicTime deadline) override { inner_.set_read_deadline(deadline); }
+  bool head_sent() const override { return inner_.head_sent(); }
+  bool reset() override { return inner_.reset(); }
+  int status_code() const override { return inner_.status_code(); }
+  std::uint64_t body_bytes() const override { return inner_.body_bytes(); }
+  Result<void> set_trailer(std::string_view name, std::string_view value) override {
+    return inner_.set_trailer(name, value);
+  }
+  Result<void> inform(int status, const HeaderMap& fields) override {
+    return inner_.inform(status, fields);
+  }
+  Result<HijackedConnection> hijack() override { return inner_.hijack(); }
+
+ protected:
+  ResponseWriter& inner() { return inner_; }
+  const ResponseWriter& inner() const { return inner_; }
+
+ private:
+  ResponseWriter& inner_;
 };
 
 // "Not Found" for 404; "Unknown" for a code that has no name.

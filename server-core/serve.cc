@@ -308,7 +308,7 @@ EngineThread::Outcome EngineThread::serve_request(Connection& connection, std::s
   set_state(connection, ConnectionState::kHandling);
   if (entry == FlightLimit::Entry::kAdmitted || pass == QueuePass::kGranted) {
     call_root_in_slot(connection);
-    connection.end_stop_scope();
+    exchange_.end_handler();
   } else {
     if (pass == QueuePass::kNone) counters.add(Counter::kLimitInFlight);
     exchange_.response().headers().set("Retry-After", "1");
@@ -357,6 +357,7 @@ EngineThread::Outcome EngineThread::after_response(Connection& connection, std::
                                                    const Exchange::Ending& ending) {
   using Response = Exchange::Ending::Response;
   if (ending.response == Response::kCut) return close(connection);
+  if (ending.response == Response::kHijacked) return Outcome::kElsewhere;  // closed, for us
   connection.discard_left = ending.discard;
   if (ending.response == Response::kWaits) {
     // The write deadline stays the connection's.

@@ -192,11 +192,21 @@ ShutdownReport Server::shutdown(MonotonicTime deadline) {
   const std::size_t rest = impl_->stop_polling() ? 1 : 0;
 
   ShutdownReport report;
+  const std::size_t hijacked_before = engine.hijacked->size();
+  engine.hijacked->tell();
   // In this order: closing the listener accepts what the backlog has.
-  if (!engine.wait_for_listener(deadline) || !engine.wait_for_connections(rest, deadline)) {
+  const bool drained =
+      engine.wait_for_listener(deadline) && engine.wait_for_connections(rest, deadline);
+  if (!drained) {
     report.running = engine.pool.running_handlers();
     std::erase_if(report.running,
                   [](const RunningHandler& handler) { return handler.tid == current_thread_id(); });
+  }
+  if (!engine.hijacked->wait_until_empty(deadline, engine.clock)) {
+    report.hijacked_forced = engine.hijacked->force();
+  }
+  report.hijacked_closed = hijacked_before - std::min(hijacked_before, report.hijacked_forced);
+  if (!drained) {
     engine.advance_phase(Phase::kForced);
     (void)engine.wait_for_cut(engine.clock.now() + kCutTime);
   }
@@ -222,6 +232,7 @@ void Server::close() {
     (void)engine.wait_for_listener(engine.clock.now() + kCutTime);
     (void)engine.wait_for_cut(engine.clock.now() + kCutTime);
   }
+  engine.hijacked->force();  // runs the owners' actions: not with a lock held
   impl_->set_ended();
 }
 
@@ -275,6 +286,9 @@ ServerStats Server::stats() const {
   stats.threads_now = pool.size();
   stats.unrouted = impl_->engine.root_profile.metrics.read();
   stats.headers_refused = get(Counter::kHeadersRefused);
+  stats.headers_late = get(Counter::kHeadersLate);
+  stats.hijacked = get(Counter::kHijacked);
+  stats.connections.hijacked = impl_->engine.hijacked->size();
   return stats;
 }
 

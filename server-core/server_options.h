@@ -4,12 +4,15 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "server-core/conn_state.h"
+#include "server-core/context.h"
 #include "server-core/listener_filter.h"
 
 namespace vigil::http {
@@ -98,6 +101,20 @@ struct ServerOptions {
 
   // The listen(2) backlog; the kernel caps it at net.core.somaxconn.
   int backlog = 4096;
+
+  // --- Hooks.
+
+  // What every request's context comes from: its values, and when it is stopped, so are they all.
+  Context base_context;
+  // Makes a connection's context from the base context: values that all requests of the connection
+  // share, such as its peer's certificate. Called once a connection, before its first request is
+  // handled, on the thread that polls: it must not block. An exception counts as a handler's: the
+  // base context is used.
+  std::function<Context(const Context& base, const ConnInfo& connection)> conn_context;
+  // Told of each change of a connection's public state (conn_state.h), in order for one connection,
+  // from several threads for several. Called without a lock, but mostly on a thread that polls: it
+  // must not block. An exception is logged and goes no further. Costs one branch when unset.
+  std::function<void(const ConnInfo& connection, ConnState state)> conn_state;
 };
 
 }  // namespace vigil::http

@@ -27,6 +27,7 @@ struct ServerStats {
     std::uint64_t flushing = 0;  // the response waits for a slow reader
     std::uint64_t idle = 0;
     std::uint64_t lingering = 0;  // an error was answered; waiting for the client to close
+    std::uint64_t hijacked = 0;   // with their new owners: not the server's, and not in open()
     std::uint64_t open() const {
       return fresh + reading_head + reading_body + handling + queued + flushing + idle + lingering;
     }
@@ -82,6 +83,9 @@ struct ServerStats {
   HandlerStats unrouted;
 
   std::uint64_t headers_refused = 0;  // response fields with CR, LF or NUL that were dropped
+  // Responses whose handler changed the status or a field after the head was out, in vain.
+  std::uint64_t headers_late = 0;
+  std::uint64_t hijacked = 0;  // connections that handlers took over
 };
 
 // A handler that had not returned when the server went down.
@@ -96,8 +100,10 @@ struct ShutdownReport {
   std::uint64_t drained = 0;            // requests in flight that finished
   std::uint64_t closed_idle = 0;        // connections closed between requests, or that never spoke
   std::uint64_t forced = 0;             // connections cut at the deadline
+  std::uint64_t hijacked_closed = 0;    // hijacked connections that their owners closed in time
+  std::uint64_t hijacked_forced = 0;    // hijacked connections cut at the deadline
   std::vector<RunningHandler> running;  // handlers that went on beyond the deadline
-  bool complete() const { return forced == 0 && running.empty(); }
+  bool complete() const { return forced == 0 && hijacked_forced == 0 && running.empty(); }
 };
 
 }  // namespace vigil::http

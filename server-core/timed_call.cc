@@ -32,7 +32,8 @@ TimedCall::TimedCall(TimeoutPool& pool, const Request& outer, leakwatch::TaskId 
       response_bytes_max_(response_bytes_max),
       peer_(outer.remote_address()),
       write_deadline_(std::min(outer.deadline(), gives_up_at)),
-      read_deadline_(std::min(outer.read_deadline(), gives_up_at)) {
+      read_deadline_(std::min(outer.read_deadline(), gives_up_at)),
+      outer_context_(outer.context()) {
   copy_head(outer);
   const bool good = request_.reset(head_, *this, started_);
   assert(good);  // the same head was good outside

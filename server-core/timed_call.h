@@ -49,6 +49,10 @@ class TimedCall final : public RequestTransport, public ResponseWriter {
   std::stop_token stop_token() override { return stop_.get_token(); }
   MonotonicTime write_deadline() const override { return write_deadline_; }
   MonotonicTime read_deadline() const override { return read_deadline_; }
+  // The outer request's values, under this call's deadline and token.
+  Context context() override {
+    return outer_context_.for_request(write_deadline_, stop_.get_token(), nullptr);
+  }
   RouteAdmission enter_route(HandlerProfile& profile, leakwatch::TaskId task) override;
 
   // --- ResponseWriter, for the inner thread.
@@ -90,6 +94,7 @@ class TimedCall final : public RequestTransport, public ResponseWriter {
   MonotonicTime write_deadline_;
   MonotonicTime read_deadline_;  // the inner thread's; the outer one reads it while that waits
   std::stop_source stop_;
+  const Context outer_context_;
 
   // The answer: the inner thread's until kDone.
   HeaderMap headers_;

@@ -33,9 +33,11 @@ void QuietSink::write(const LogRecord& record) noexcept {
   if (text_.size() < 1 << 20) text_ += to_json_line(record);
 }
 
-bool QuietSink::saw(std::string_view text) const {
+int QuietSink::count(std::string_view text) const {
   std::lock_guard lock(mutex_);
-  return text_.find(text) != std::string::npos;
+  int count = 0;
+  for (std::size_t at = 0; (at = text_.find(text, at)) != std::string::npos; ++at) ++count;
+  return count;
 }
 
 std::size_t QuietSink::lines() const {

@@ -34,8 +34,10 @@ class Gate {
 class QuietSink final : public LogSink {
  public:
   void write(const LogRecord& record) noexcept override;
-  bool saw(std::string_view text) const;
   std::size_t lines() const;
+  bool saw(std::string_view text) const { return count(text) > 0; }
+  // How often `text` is in the records.
+  int count(std::string_view text) const;
 
  private:
   mutable std::mutex mutex_;

@@ -126,6 +126,11 @@ class RawClient {
     }
     return std::exchange(received_, {});
   }
+  // What has come and was not read yet, else what comes next; empty at the end or after kLimit.
+  std::string read_some() {
+    if (received_.empty()) receive();
+    return std::exchange(received_, {});
+  }
   bool ended() const { return ended_; }
   // What has come and was not part of a response that was read.
   std::string take_received() { return std::exchange(received_, {}); }

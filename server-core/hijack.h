@@ -1,0 +1,109 @@
+// Hijacking: a handler takes the connection over, for a protocol that HTTP only opens (WebSocket, a
+// tunnel).
+//
+//   void chat(ResponseWriter& response, Request& request) {
+//     Result<HijackedConnection> connection = response.hijack();
+//     if (!connection) return write_error(response, 501);
+//     connection->on_shutdown([fd = connection->fd()] { ::shutdown(fd, SHUT_RD); });
+//     std::string first = connection->take_buffered();       // what had come in already
+//     … ::send(connection->fd(), …, MSG_NOSIGNAL), ::recv(connection->fd(), …) …
+//   }                                                         // its end closes the connection
+//
+// The server then has nothing to do with the connection: no deadline, no limit, no event of it; not
+// a byte has been sent. It only keeps a list, so that shutdown() can tell the owners, wait for
+// them, and close what is left at its deadline.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/text.h"
+
+namespace vigil::http {
+
+class HijackRegistry;
+
+// Owns a connection that has left the server. May be kept longer than its handler, and than the
+// server. Movable. Not thread-safe, but a thread may block in a call on fd() while another one
+// calls shutdown(2) on it.
+class HijackedConnection {
+ public:
+  HijackedConnection(HijackedConnection&&) noexcept = default;
+  HijackedConnection& operator=(HijackedConnection&& other) noexcept;
+  // Leaves the server's list and closes the socket; waits for an on_shutdown() action that runs on
+  // another thread.
+  ~HijackedConnection();
+
+  // The socket, in blocking mode whatever it was before, without timeouts; -1 after release(). For
+  // deadlines: poll(2), or SO_RCVTIMEO and SO_SNDTIMEO.
+  int fd() const { return socket_.get(); }
+  const HostPort& remote_address() const { return remote_; }
+
+  // The bytes that had been received behind the request's head and were not read as its body; they
+  // come before anything that the socket gives. Empty at the second call.
+  std::string take_buffered() { return std::exchange(buffered_, {}); }
+
+  // Stopped when the server goes down: end the conversation. What is still open at the shutdown's
+  // deadline, or at close(), is shut down under its owner: reads then see the end, writes fail.
+  std::stop_token stop_token() const { return stop_token_; }
+  // Runs `action` when the server goes down, on the thread that calls shutdown() or close(), or at
+  // once if it is going down already: it should be short, such as writing a goodbye or shutdown(2),
+  // and must not throw. Replaces an earlier one.
+  void on_shutdown(std::function<void()> action);
+
+  // Gives the bare socket away: the server knows nothing of it any more.
+  UniqueFd release();
+
+ private:
+  friend class HijackRegistry;
+  HijackedConnection() = default;
+  void leave();
+
+  std::shared_ptr<HijackRegistry> registry_;
+  std::uint64_t id_ = 0;
+  UniqueFd socket_;
+  std::string buffered_;
+  HostPort remote_;
+  std::stop_token stop_token_;
+  std::unique_ptr<std::stop_callback<std::function<void()>>> action_;
+};
+
+// The hijacked connections of one server. For the engine. Thread-safe.
+class HijackRegistry : public std::enable_shared_from_this<HijackRegistry> {
+ public:
+  HijackedConnection add(UniqueFd socket, std::string buffered, HostPort remote);
+  std::size_t size() const;
+
+  // Tells all owners; runs their actions.
+  void tell() { shutdown_.request_stop(); }
+  // Waits until no connection is left; false at the deadline.
+  bool wait_until_empty(MonotonicTime deadline, Clock& clock);
+  // Tells all, and shuts every socket down, also of those that are yet to come. Returns how many
+  // that were, without those of an earlier call.
+  std::size_t force();
+
+ private:
+  friend class HijackedConnection;
+  void remove(std::uint64_t id);
+
+  std::stop_source shutdown_;
+  mutable std::mutex mutex_;
+  // All guarded by mutex_.
+  std::condition_variable removed_;
+  std::map<std::uint64_t, int> sockets_;
+  std::uint64_t next_id_ = 1;
+  std::uint64_t first_unforced_ = 1;
+  bool forced_ = false;
+};
+
+}  // namespace vigil::http

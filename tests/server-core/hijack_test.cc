@@ -1,0 +1,307 @@
+// Hijacked connections: taking over, the bytes in between, and their part in a shutdown.
+#include <sys/socket.h>
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "tests/server-core/test_server.h"
+#include "tests/support/catch.h"
+
+using namespace std::chrono_literals;
+using namespace vigil;
+using namespace vigil::http;
+using namespace vigil::test;
+
+namespace {
+
+MonotonicTime in(Duration time) { return SystemClock().now() + time; }
+
+void add(Router& router, const char* pattern, Handler handler) {
+  REQUIRE(router.handle(pattern, std::move(handler)).ok());
+}
+
+bool send_text(int fd, std::string_view text) {
+  return ::send(fd, text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size());
+}
+
+// Sends back what comes in until the peer ends.
+void echo_until_end(HijackedConnection& connection) {
+  std::string bytes = connection.take_buffered();
+  while (send_text(connection.fd(), bytes)) {
+    bytes.resize(4096);
+    const ssize_t got = ::recv(connection.fd(), bytes.data(), bytes.size(), 0);
+    if (got <= 0) return;
+    bytes.resize(static_cast<std::size_t>(got));
+  }
+}
+
+std::string read_exactly(RawClient& client, std::size_t size) {
+  std::string text;
+  while (text.size() < size) {
+    const std::string more = client.read_some();
+    if (more.empty()) break;
+    text += more;
+  }
+  return text;
+}
+
+const std::string kUpgrade = get_request("/chat", "Connection: Upgrade\r\nUpgrade: echo\r\n");
+
+}  // namespace
+
+TEST_CASE("P4.9: hijack gives the buffered bytes and the socket, in order, whatever comes when") {
+  TestServer server(test_options(), [](Router& router) {
+    add(router, "GET /chat", [](ResponseWriter& response, auto&) {
+      Result<HijackedConnection> connection = response.hijack();
+      if (connection) echo_until_end(*connection);
+    });
+  });
+  // The first is handled on the polling thread, the later ones are handed over.
+  for (int round = 0; round < 3; ++round) {
+    RawClient client = server.connect();
+    std::string expected = "sent with the request;";
+    client.send(kUpgrade + expected);
+    for (int i = 0; i < 200; ++i) {
+      const std::string piece = "piece " + std::to_string(i) + ";";
+      expected += piece;
+      client.send(piece);
+    }
+    CHECK((read_exactly(client, expected.size()) == expected));
+    client.half_close();
+    CHECK(client.closed_within(5s));
+  }
+  CHECK(eventually([&] { return server.stats().connections.open() == 0; }));
+  CHECK(server.stats().hijacked == 3);
+  CHECK(server.stats().connections.hijacked == 0);
+  CHECK(server.get("/hello") == "200 hello\n");
+}
+
+TEST_CASE("P4.9: requests pipelined before are answered, what is behind belongs to the hijacker") {
+  TestServer server(test_options(), [](Router& router) {
+    add(router, "GET /chat", [](ResponseWriter& response, auto&) {
+      Result<HijackedConnection> connection = response.hijack();
+      if (connection) echo_until_end(*connection);
+    });
+  });
+  RawClient client = server.connect();
+  client.send(get_request("/hello") + kUpgrade + get_request("/hello"));
+  CHECK(client.read_response().body == "hello\n");
+  CHECK(read_exactly(client, get_request("/hello").size()) == get_request("/hello"));
+}
+
+TEST_CASE("P4.9: hijacking twice, writing and reading afterwards, hijacking late: errors") {
+  std::string codes;
+  TestServer server(test_options(), [&](Router& router) {
+    add(router, "GET /twice", [&](ResponseWriter& response, Request& request) {
+      const auto code = [&](const auto& result) {
+        codes += result ? "ok " : std::string(error_code_name(result.error().code())) + " ";
+      };
+      Result<HijackedConnection> connection = response.hijack();
+      code(connection);
+      code(response.hijack());
+      code(response.write("x"));
+      code(response.flush());
+      code(response.inform(103, {}));
+      char byte;
+      code(request.read({&byte, 1}));
+      response.status(500);  // no effect, no crash
+      (void)send_text(connection->fd(), "mine");
+      throw std::runtime_error("after the hijack");
+    });
+    add(router, "GET /late", [&](ResponseWriter& response, Request&) {
+      (void)response.write("begun");
+      Result<HijackedConnection> connection = response.hijack();
+      codes += connection ? "ok " : std::string(error_code_name(connection.error().code())) + " ";
+    });
+  });
+  RawClient client = server.connect();
+  client.send(get_request("/twice"));
+  CHECK(client.read_to_end() == "mine");
+  CHECK(codes == "ok closed closed closed closed closed ");
+  codes.clear();
+  CHECK(server.get("/late") == "200 begun");
+  CHECK(codes == "invalid_argument ");
+  CHECK(server.stats().hijacked == 1);
+}
+
+TEST_CASE(
+    "a hijacked connection outlives its handler, without deadlines, and ends with its owner") {
+  std::optional<HijackedConnection> kept;
+  std::atomic<bool> there{false};
+  auto options = test_options();
+  options.write_timeout = options.read_timeout = options.idle_timeout = 100ms;
+  TestServer server(options, [&](Router& router) {
+    add(router, "GET /keep", [&](ResponseWriter& response, auto&) {
+      Result<HijackedConnection> connection = response.hijack();
+      if (connection) kept.emplace(std::move(*connection));
+      there = true;
+    });
+  });
+  RawClient client = server.connect();
+  client.send(get_request("/keep"));
+  REQUIRE(eventually([&] { return there.load(); }));
+  REQUIRE(kept);
+  CHECK(eventually([&] { return server.stats().connections.open() == 0; }));
+  CHECK(server.stats().connections.hijacked == 1);
+  CHECK_FALSE(client.closed_within(400ms));  // four times every deadline
+  CHECK(kept->remote_address().host == "127.0.0.1");
+  CHECK(send_text(kept->fd(), "still here"));
+  CHECK(read_exactly(client, 10) == "still here");
+  kept.reset();
+  CHECK(client.closed_within(5s));
+  CHECK(server.stats().connections.hijacked == 0);
+}
+
+TEST_CASE("closing inside the handler closes the connection, not only when the handler ends") {
+  TestServer* self = nullptr;
+  TestServer server(test_options(), [&](Router& router) {
+    add(router, "GET /close", [&](ResponseWriter& response, auto&) {
+      { const Result<HijackedConnection> dropped = response.hijack(); }
+      self->gate.wait();
+    });
+  });
+  self = &server;
+  RawClient client = server.connect();
+  client.send(get_request("/close"));
+  CHECK(client.closed_within(5s));
+  CHECK(server.gate.waiting() == 1);
+}
+
+TEST_CASE("P4.6: shutdown tells hijacked connections and waits for them") {
+  std::atomic<bool> told{false};
+  TestServer server(test_options(), [&](Router& router) {
+    add(router, "GET /chat", [&](ResponseWriter& response, auto&) {
+      Result<HijackedConnection> connection = response.hijack();
+      if (!connection) return;
+      connection->on_shutdown([&, fd = connection->fd()] {
+        told = true;
+        (void)send_text(fd, "goodbye");
+        ::shutdown(fd, SHUT_RDWR);
+      });
+      echo_until_end(*connection);
+    });
+  });
+  RawClient client = server.connect();
+  client.send(kUpgrade + "hi");
+  CHECK(read_exactly(client, 2) == "hi");
+  const ShutdownReport report = server->shutdown(in(20s));
+  CHECK(told);
+  CHECK(report.complete());
+  CHECK(report.hijacked_closed == 1);
+  CHECK(report.hijacked_forced == 0);
+  CHECK(client.read_to_end() == "goodbye");
+}
+
+TEST_CASE("P4.6: shutdown cuts hijacked connections at its deadline, inside and outside handlers") {
+  std::optional<HijackedConnection> kept;
+  std::atomic<bool> there{false};
+  TestServer server(test_options(), [&](Router& router) {
+    add(router, "GET /chat", [&](ResponseWriter& response, auto&) {
+      Result<HijackedConnection> connection = response.hijack();
+      if (connection) echo_until_end(*connection);
+    });
+    add(router, "GET /keep", [&](ResponseWriter& response, auto&) {
+      Result<HijackedConnection> connection = response.hijack();
+      if (connection) kept.emplace(std::move(*connection));
+      there = true;
+    });
+  });
+  RawClient chat = server.connect();
+  chat.send(kUpgrade + "hi");
+  CHECK(read_exactly(chat, 2) == "hi");
+  RawClient keep = server.connect();
+  keep.send(get_request("/keep"));
+  REQUIRE(eventually([&] { return there.load(); }));
+  REQUIRE(kept);
+  const ShutdownReport report = server->shutdown(in(200ms));
+  CHECK_FALSE(report.complete());
+  CHECK(report.hijacked_forced == 2);
+  CHECK(report.hijacked_closed == 0);
+  CHECK(report.forced == 0);
+  REQUIRE(report.running.size() == 1);
+  CHECK(report.running[0].label == "GET /chat");
+  CHECK(chat.closed_within(5s));
+  CHECK(keep.closed_within(5s));
+  CHECK(kept->stop_token().stop_requested());
+  char byte;
+  CHECK(::recv(kept->fd(), &byte, 1, 0) == 0);  // the owner sees the end too
+  kept.reset();
+}
+
+TEST_CASE("close cuts hijacked connections at once, and they may outlive the server") {
+  std::optional<HijackedConnection> kept;
+  std::atomic<bool> there{false};
+  {
+    TestServer server(test_options(), [&](Router& router) {
+      add(router, "GET /keep", [&](ResponseWriter& response, auto&) {
+        Result<HijackedConnection> connection = response.hijack();
+        if (connection) kept.emplace(std::move(*connection));
+        there = true;
+      });
+    });
+    RawClient client = server.connect();
+    client.send(get_request("/keep"));
+    REQUIRE(eventually([&] { return there.load(); }));
+    server->close();
+    CHECK(client.closed_within(2s));
+  }
+  REQUIRE(kept);
+  std::atomic<bool> told{false};
+  kept->on_shutdown([&] { told = true; });
+  CHECK(told);  // at once: it is past
+  const UniqueFd bare = kept->release();
+  CHECK(bare);
+  CHECK(kept->fd() == -1);
+}
+
+TEST_CASE("conn_state: new, active, idle, active, closed, and hijacked as the last") {
+  std::mutex mutex;
+  std::map<std::uint64_t, std::string> seen;
+  auto options = test_options();
+  options.conn_state = [&](const ConnInfo& connection, ConnState state) {
+    std::lock_guard lock(mutex);
+    seen[connection.id] += std::string(conn_state_name(state)) + " ";
+    if (state == ConnState::kActive) throw std::runtime_error("ignored");
+  };
+  options.max_connections = 2;
+  TestServer server(options, [](Router& router) {
+    add(router, "GET /chat",
+        [](ResponseWriter& response, auto&) { const auto dropped = response.hijack(); });
+  });
+  const auto history = [&](std::uint64_t id) {
+    std::lock_guard lock(mutex);
+    return seen[id];
+  };
+  RawClient client = server.connect();
+  REQUIRE(eventually([&] { return history(1) == "new "; }));
+  client.send(get_request("/hello") + get_request("/hello"));
+  (void)client.read_response();
+  (void)client.read_response();
+  REQUIRE(eventually([&] { return history(1) == "new active idle "; }));
+  client.send("GET /hel");
+  REQUIRE(eventually([&] { return history(1) == "new active idle active "; }));
+  {
+    RawClient second = server.connect();
+    second.send(kUpgrade);
+    CHECK(second.closed_within(5s));
+    CHECK(history(2) == "new active hijacked ");
+  }
+  REQUIRE(eventually([&] { return server.stats().connections.open() == 1; }));
+  RawClient silent = server.connect();
+  REQUIRE(eventually([&] { return history(3) == "new "; }));
+  RawClient refused = server.connect();
+  CHECK(refused.read_response().status == 503);
+  client.close();
+  silent.close();
+  refused.close();
+  REQUIRE(eventually([&] { return server.stats().connections.open() == 0; }));
+  CHECK(history(1) == "new active idle active closed ");
+  CHECK(eventually([&] { return history(3) == "new closed "; }));
+  CHECK(history(2) == "new active hijacked ");
+  CHECK(history(4).empty());  // turned away: it never was one
+  CHECK(server.sink.saw("exception from conn_state"));
+}
