@@ -212,6 +212,8 @@ void Agent::log_shutdown(const http::ShutdownReport& report) {
   parts_->log.info("server shut down", {{"drained", report.drained},
                                         {"closed_idle", report.closed_idle},
                                         {"forced", report.forced},
+                                        {"hijacked_closed", report.hijacked_closed},
+                                        {"hijacked_forced", report.hijacked_forced},
                                         {"still_running", report.running.size()}});
   std::vector<pid_t> threads;
   for (const http::RunningHandler& handler : report.running) threads.push_back(handler.tid);

@@ -26,11 +26,13 @@ struct DeadlineTimer::State {
   std::uint64_t next_id = 1;
   std::uint64_t running = 0;  // the action that runs now
   bool stopping = false;
-  std::thread thread;
+  std::thread thread;      // stop() takes it
+  std::thread::id runner;  // of the thread, once it runs
 };
 
 void DeadlineTimer::State::run() {
   std::unique_lock lock(mutex);
+  runner = std::this_thread::get_id();
   while (!stopping) {
     const MonotonicTime first = waiting.empty() ? kNoDeadline : waiting.begin()->first.first;
     if (clock.now() < first) {
@@ -59,16 +61,18 @@ DeadlineTimer::~DeadlineTimer() { stop(); }
 
 void DeadlineTimer::stop() {
   std::map<State::Key, std::function<void()>> dropped;
+  std::thread thread;
   {
     std::lock_guard lock(state_->mutex);
     state_->stopping = true;
     dropped.swap(state_->waiting);
+    thread.swap(state_->thread);
     state_->wake.notify_one();
   }
-  if (!state_->thread.joinable()) return;
+  if (!thread.joinable()) return;
   // The last owner may be what an action has run; the thread then ends by itself.
-  const bool from_action = state_->thread.get_id() == std::this_thread::get_id();
-  from_action ? state_->thread.detach() : state_->thread.join();
+  const bool from_action = thread.get_id() == std::this_thread::get_id();
+  from_action ? thread.detach() : thread.join();
 }
 
 DeadlineTimer::Entry DeadlineTimer::at(MonotonicTime deadline, std::function<void()> action) {
@@ -97,7 +101,7 @@ void DeadlineTimer::Entry::cancel() {
   decltype(state->waiting)::node_type taken;  // destroyed without the lock: it may own anything
   std::unique_lock lock(state->mutex);
   taken = state->waiting.extract({deadline_, id_});
-  const bool from_action = state->thread.get_id() == std::this_thread::get_id();
+  const bool from_action = state->runner == std::this_thread::get_id();
   while (taken.empty() && !from_action && state->running == id_) state->ended.wait(lock);
   lock.unlock();
 }

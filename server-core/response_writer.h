@@ -7,7 +7,8 @@
 // The head goes out with the first flush, or when the buffer (32 KiB) is full, or when the handler
 // returns. If the whole body is in the buffer by then, the response has a Content-Length; if not,
 // it is chunked (in HTTP/1.0: ended by closing the connection). A Content-Length that the handler
-// set itself is used, and writing more or less than it cuts the connection. HEAD, 204 and 304
+// set itself is used, and writing more or less than it cuts the connection, or gives 500
+// if nothing is out yet. HEAD, 204 and 304
 // responses carry no body: write() takes the bytes and drops them.
 //
 // A response with a body and without a Content-Type gets the one that content_type.h finds in its
@@ -31,10 +32,9 @@ class ResponseWriter {
   virtual ~ResponseWriter() = default;
 
   // The response's header fields. Changes after the head is out have no effect; ServerStats counts
-  // such responses, and the first one is logged. `Date` and the
-  // framing fields (Connection, Transfer-Encoding, and Content-Length where it is known) are added
-  // by the server; a Connection: close that the handler sets is obeyed, a Transfer-Encoding is
-  // dropped.
+  // such responses, and the first one is logged. `Date` and the framing fields (Connection,
+  // Transfer-Encoding, and Content-Length where it is known) are added by the server; a Connection:
+  // close that the handler sets is obeyed, a Transfer-Encoding is dropped.
   virtual HeaderMap& headers() = 0;
 
   // The status, 200 if never called. 100..999 without 1xx; another is taken as 500 and logged. No
@@ -45,7 +45,8 @@ class ResponseWriter {
   // does not take it.
   //   deadline_exceeded   the write deadline passed: the connection is cut
   //   closed              the client is gone, or the server is forced down
-  //   invalid_argument    more bytes than the Content-Length that the handler set
+  //   invalid_argument    more bytes than the Content-Length that the handler set, with the head
+  //   out
   // After an error every call gives it again: a handler that streams should stop.
   virtual Result<void> write(std::string_view bytes) = 0;
 

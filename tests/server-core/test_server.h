@@ -7,9 +7,11 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/result.h"
 #include "leakwatch/task_registry.h"
 #include "server-core/router.h"
 #include "server-core/server.h"
@@ -29,6 +31,26 @@ class Gate {
   std::condition_variable changed_;
   bool open_ = false;
   int waiting_ = 0;
+};
+
+// What handlers note down for the test: "ok" or an error's name each time.
+class Notes {
+ public:
+  template <typename T>
+  void add(const Result<T>& result) {
+    const std::lock_guard lock(mutex_);
+    if (!text_.empty()) text_ += " ";
+    text_ += result ? "ok" : error_code_name(result.error().code());
+  }
+  // All since the last call.
+  std::string take() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(text_, {});
+  }
+
+ private:
+  std::mutex mutex_;
+  std::string text_;  // guarded by mutex_
 };
 
 class QuietSink final : public LogSink {
