@@ -117,7 +117,7 @@ TEST_CASE("P2.9 at the deadline 503, nothing of the handler's, and it is told in
   CHECK(t.sink.lines()[0].find("\"msg\":\"handler timed out\"") != std::string::npos);
 }
 
-TEST_CASE("an exception in time goes on to whoever is around; later it is logged") {
+TEST_CASE("an exception in time goes on to whoever is around, later it is logged") {
   Fixture t;
   FakeExchange f;
   CHECK_THROWS_AS(

@@ -97,7 +97,7 @@ TEST_CASE("under a timeout a body is read as ever, and one that stalls is not wa
   CHECK(eventually([&] { return t.read_errors == 1; }));
 }
 
-TEST_CASE("P1.24 recoverer on a socket: 500 and the connection goes on; cut once the head is out") {
+TEST_CASE("P1.24 recoverer on a socket: 500 and the connection goes on, cut once the head is out") {
   QuietSink sink;
   TestServer server(test_options(), [&](http::Router& router) {
     const http::Middleware recover = http::recoverer({&sink});
