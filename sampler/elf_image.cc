@@ -143,6 +143,7 @@ std::optional<ElfImage> read_elf_image(std::uintptr_t header_address) {
   for (const Elf64_Phdr& segment : segments) {
     if (!add_segment(image, segment)) return std::nullopt;
   }
+  if (image.image_start >= image.image_end) return std::nullopt;  // all segments are empty
   return image;
 }
 

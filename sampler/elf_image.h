@@ -31,7 +31,8 @@ struct ElfImage {
 
 // The image whose ELF header is at `header` in memory, as its first page was mapped from the file's
 // start. Nothing if it is no 64-bit little-endian x86-64 ELF file, or its program headers make no
-// sense (more than 256, ranges that wrap around, no loaded segment at file offset 0).
+// sense (more than 256, ranges that wrap around, no loaded segment at file offset 0, nothing
+// loaded at all).
 std::optional<ElfImage> read_elf_image(std::uintptr_t header);
 
 }  // namespace vigil::sampler
