@@ -1,5 +1,8 @@
 #include "base/text.h"
 
+#include <arpa/inet.h>
+
+#include <array>
 #include <charconv>
 #include <cstddef>
 #include <limits>
@@ -74,6 +77,12 @@ constexpr DurationUnit kDurationUnits[] = {
 };
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+bool is_address(int family, std::string_view text) {
+  std::array<char, sizeof(in6_addr)> address;
+  return inet_pton(family, std::string(text).c_str(), address.data()) == 1 &&
+         text.find('\0') == std::string_view::npos;
+}
 
 }  // namespace
 
@@ -221,12 +230,10 @@ Result<HostPort> parse_host_port(std::string_view text) {
   std::string_view host = text.substr(0, colon);
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
     host = host.substr(1, host.size() - 2);
-    if (host.find_first_not_of("0123456789abcdefABCDEF:.") != std::string_view::npos)
-      return refuse();
+    if (!is_address(AF_INET6, host)) return refuse();
   } else {
     if (host == "localhost") host = "127.0.0.1";
-    if (host.empty() || host.find_first_not_of("0123456789.") != std::string_view::npos)
-      return refuse();
+    if (!is_address(AF_INET, host)) return refuse();
   }
   const Result<std::int64_t> port =
       parse_integer(text.substr(colon + 1), 0, std::numeric_limits<std::uint16_t>::max());

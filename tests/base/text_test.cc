@@ -73,7 +73,8 @@ TEST_CASE("parse_host_port wants a numeric address and a port") {
   CHECK(parse_host_port("[::1]:6060")->host == "::1");
   CHECK(format_host_port(*parse_host_port("[::1]:6060")) == "[::1]:6060");
   for (const char* text : {"", ":80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "::1:80",
-                           "[::1]", "[]:1", "example.org:80", "127.0.0.1:8x"}) {
+                           "[::1]", "[]:1", "example.org:80", "127.0.0.1:8x", "[DDDD]:0",
+                           "[1.2.3.4]:1", "1.2.3:1", "256.0.0.1:1", ".:1"}) {
     INFO(text);
     CHECK_FALSE(parse_host_port(text).ok());
   }
