@@ -72,10 +72,14 @@ std::string_view operator_sign(std::string_view text, std::size_t at) {
   return {};
 }
 
-std::size_t skip_angles(std::string_view text, std::size_t at);
+// Deeper template arguments than any compiler makes (their limit is 900): a hostile file's name
+// must not use up the stack.
+constexpr int kAnglesDepthMax = 1000;
+
+std::size_t skip_angles(std::string_view text, std::size_t at, int depth);
 
 // The position behind the bracketed group at `at`, or `at` itself if none opens there.
-std::size_t skip_any_group(std::string_view text, std::size_t at) {
+std::size_t skip_any_group(std::string_view text, std::size_t at, int depth = 0) {
   switch (text[at]) {
     case '(':
       return skip_group(text, at, '(', ')');
@@ -84,14 +88,15 @@ std::size_t skip_any_group(std::string_view text, std::size_t at) {
     case '[':
       return skip_group(text, at, '[', ']');
     case '<':
-      return skip_angles(text, at);
+      return skip_angles(text, at, depth + 1);
     default:
       return at;
   }
 }
 
 // Behind template arguments. '>' of "->" and of operator names does not close.
-std::size_t skip_angles(std::string_view text, std::size_t at) {
+std::size_t skip_angles(std::string_view text, std::size_t at, int depth) {
+  if (depth > kAnglesDepthMax) return kNone;
   for (std::size_t i = at + 1; i < text.size();) {
     if (text[i] == '>') return i + 1;
     if (has_at(text, i, "->")) {
@@ -99,7 +104,7 @@ std::size_t skip_angles(std::string_view text, std::size_t at) {
     } else if (is_operator_word(text, i)) {
       i += kOperator.size();
       i += operator_sign(text, i).size();
-    } else if (const std::size_t behind = skip_any_group(text, i); behind != i) {
+    } else if (const std::size_t behind = skip_any_group(text, i, depth); behind != i) {
       if (behind == kNone) return kNone;
       i = behind;
     } else {
@@ -190,23 +195,38 @@ std::string_view without_clone_suffix(std::string_view symbol) {
   return symbol.substr(0, end);
 }
 
+// The function's name in `text`; all of `text` if it does not look like a function.
+std::string_view name_in(std::string_view text) {
+  while (true) {
+    const NameRange range = find_name(text);
+    if (range.end == kNone || range.begin >= range.end) return text;
+    const std::string_view name = text.substr(range.begin, range.end - range.begin);
+    // "void (*pick<int>(int))(char)": a function that returns a pointer to function; its name is
+    // inside.
+    const bool inside = (name.starts_with("(*") || name.starts_with("(&")) && name.ends_with(')');
+    if (!inside) return name;
+    text = name.substr(2, name.size() - 3);
+  }
+}
+
 }  // namespace
 
 std::string strip_signature(std::string_view demangled) {
-  const std::string_view text = without_clone_notes(demangled);
-  for (std::string_view prefix : kPrefixes) {
-    if (!text.starts_with(prefix)) continue;
-    return std::string(prefix) + strip_signature(text.substr(prefix.size()));
+  std::string_view text = without_clone_notes(demangled);
+  std::string_view prefixes = text;
+  for (bool again = true; again;) {
+    again = false;
+    for (std::string_view prefix : kPrefixes) {
+      if (!text.starts_with(prefix)) continue;
+      text.remove_prefix(prefix.size());
+      again = true;
+    }
   }
-  const NameRange range = find_name(text);
-  if (range.end == kNone || range.begin >= range.end) return std::string(text);
-  const std::string_view name = text.substr(range.begin, range.end - range.begin);
-  // "void (*pick<int>(int))(char)": a function that returns a pointer to function; its name is
-  // inside.
-  if ((name.starts_with("(*") || name.starts_with("(&")) && name.ends_with(')')) {
-    return strip_signature(name.substr(2, name.size() - 3));
-  }
-  return std::string(name);
+  prefixes.remove_suffix(text.size());
+  const std::string_view name = name_in(text);
+  // Nothing but decoration: then that is the name.
+  if (name.empty()) return std::string(demangled);
+  return std::string(prefixes).append(name);
 }
 
 std::string readable_name(std::string_view symbol) {
@@ -214,7 +234,8 @@ std::string readable_name(std::string_view symbol) {
   // glibc's debug information calls getpid "__GI_getpid": the alias through which the library calls
   // itself.
   constexpr std::string_view kGlibcInternal = "__GI_";
-  if (plain.starts_with(kGlibcInternal)) plain.erase(0, kGlibcInternal.size());
+  if (plain.starts_with(kGlibcInternal) && plain.size() > kGlibcInternal.size())
+    plain.erase(0, kGlibcInternal.size());
   if (!plain.starts_with("_Z")) return plain;
   int status = 0;
   const std::unique_ptr<char, decltype(&std::free)> demangled(
