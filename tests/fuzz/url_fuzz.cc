@@ -16,6 +16,7 @@ void check_path(std::string_view raw) {
     fuzz_require(path.empty(), "a refused text leaves nothing behind");
     return;
   }
+  if (path.find('\0') != std::string::npos) return;  // no escape gives it, and no target has it
   std::string again;
   fuzz_require(append_percent_decoded(again, percent_encoded_path(path)) && again == path,
                "encoding and decoding give the same path");
