@@ -10,7 +10,11 @@
 #include <utility>
 
 // Out of line, and not cloned: a clone would show up under a name of its own.
+#ifdef __clang__  // has no noclone, and makes no clones
+#define VIGIL_DEMO_VISIBLE __attribute__((noinline))
+#else
 #define VIGIL_DEMO_VISIBLE __attribute__((noinline, noclone))
+#endif
 
 namespace demo {
 namespace {
