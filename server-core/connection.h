@@ -69,7 +69,12 @@ struct Connection {
   static constexpr std::uint32_t kForcedDown = 16;
   // With kOwnedByHandler: no handler, but the queue of FlightLimit has it.
   static constexpr std::uint32_t kQueued = 32;
-  static constexpr std::uint32_t kHijacked = 64;  // the leader shall forget the socket
+  // Hijacked: the leader shall forget the socket, then destroy the connection when the handler has
+  // ended. Of these two the one who comes second sees to it; the inbox links connections through
+  // themselves, so none may be given twice.
+  static constexpr std::uint32_t kHijacked = 64;
+  static constexpr std::uint32_t kForgotten = 128;
+  static constexpr std::uint32_t kHandlerEnded = 256;
 
   explicit Connection(UniqueFd socket, Poller& owner) : fd(std::move(socket)), poller(owner) {}
 

@@ -97,6 +97,17 @@ void EngineThread::announce(Connection& connection, ConnState state) {
   }
 }
 
+// Once the handler has ended. A hijacked connection has been given already, at its hijacking, and may
+// still be in the inbox: then the leader finds it ended there. It may be gone on return.
+void EngineThread::give_back(Connection& connection) {
+  Poller& poller = connection.poller;
+  if (connection.flags.load(std::memory_order_relaxed) & Connection::kHijacked) {
+    const std::uint32_t before = connection.flags.fetch_or(Connection::kHandlerEnded);
+    if (!(before & Connection::kForgotten)) return;
+  }
+  poller.give(connection);
+}
+
 bool EngineThread::hand_over() {
   if (leading_ == nullptr) return true;
   EngineThread* follower = engine_.pool.take("work");
@@ -189,7 +200,7 @@ void EngineThread::invoke_root(Connection& connection) {
     (void)hand_over();
     exchange_.end_handler();
     set_state(connection, ConnectionState::kClosed);
-    connection.poller.give(connection);
+    give_back(connection);
     handler_started_ns_.store(0, std::memory_order_relaxed);
     throw;
   } catch (const AbortHandler&) {

@@ -129,6 +129,7 @@ class EngineThread {
   Outcome close(Connection& connection);
   void settle(Connection& connection, Outcome outcome);
   bool release(Connection& connection);
+  void give_back(Connection& connection);
 
   // engine_thread.cc
   void call_root(Connection& connection);

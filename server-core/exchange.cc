@@ -317,18 +317,18 @@ Result<HijackedConnection> Exchange::hijack() {
   if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) {
     return Error::from_errno("cannot hijack the connection: fcntl", errno);
   }
+  HijackedConnection hijacked =
+      engine.hijacked->add(std::move(socket), std::string(input_), remote_address());
+  body_error_ = Error(ErrorCode::kClosed, "the connection has been hijacked");
+  // From here on nothing can fail.
+  input_ = {};
   write_cut_.cancel();
   set_write_deadline(kNoDeadline);
   hijacked_ = true;
-  body_error_ = Error(ErrorCode::kClosed, "the connection has been hijacked");
-  std::string buffered(input_);
-  input_ = {};
-  connection_->flags.fetch_or(Connection::kHijacked, std::memory_order_release);
   thread_.counters.add(Counter::kHijacked);
   thread_.set_state(*connection_, ConnectionState::kClosed);
   thread_.announce(*connection_, ConnState::kHijacked);
-  HijackedConnection hijacked =
-      engine.hijacked->add(std::move(socket), std::move(buffered), remote_address());
+  connection_->flags.fetch_or(Connection::kHijacked, std::memory_order_release);
   connection_->poller.give(*connection_);
   return hijacked;
 }

@@ -268,11 +268,13 @@ void Poller::adopt(Connection& connection, EngineThread& thread) {
     return arm(connection, thread);  // epoll reports at once what is there already
   }
   const bool hijacked = connection.flags.load(std::memory_order_acquire) & Connection::kHijacked;
-  // The first of two times: the handler goes on with a descriptor of its own and comes back at its
-  // end. The socket must be closed for good as soon as the handler closes it.
+  // The handler goes on with a descriptor of its own. The socket must be closed for good as soon as
+  // the handler closes that.
   if (hijacked && connection.fd) {
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection.fd.get(), nullptr);
-    return connection.fd.reset();
+    connection.fd.reset();
+    const std::uint32_t before = connection.flags.fetch_or(Connection::kForgotten);
+    if (!(before & Connection::kHandlerEnded)) return;  // it gives the connection back
   }
   const std::uint32_t noted =
       connection.flags.fetch_and(Connection::kForcedDown, std::memory_order_acquire);

@@ -166,8 +166,7 @@ void EngineThread::settle(Connection& connection, Outcome outcome) {
       return;
     }
     if (connection.state != ConnectionState::kIdle || outcome != Outcome::kNeedMore) {
-      connection.poller.give(connection);
-      return;
+      return give_back(connection);
     }
     if (release(connection)) return;
     outcome = attempt(connection, &EngineThread::read_and_serve);
