@@ -96,19 +96,28 @@ class Builder {
     }
   }
 
-  // After all locations are known.
+  // After all locations are known. An address without a symbol in a mapping that has symbols (a stub of the procedure linkage
+  // table, hand-written assembly) is named after its place: one such sample would make the whole mapping count as not
+  // symbolized, and pprof would throw our names away and run addr2line on the file instead.
   void set_mapping_flags() {
-    std::vector<bool> used(out_.mappings.size());
+    std::vector<bool> symbolized(out_.mappings.size());
     for (const ProfileLocation& location : out_.locations) {
-      if (!location.mapping) continue;
+      if (!location.mapping || location.lines.empty()) continue;
       const std::size_t i = index(*location.mapping);
       ProfileMapping& mapping = out_.mappings[i];
-      if (!used[i]) {
+      if (!symbolized[i]) {
         mapping.has_functions = mapping.has_filenames = true;
         mapping.has_line_numbers = mapping.has_inline_frames = true;
-        used[i] = true;
+        symbolized[i] = true;
       }
       clear_what_is_missing(location, mapping);
+    }
+    for (ProfileLocation& location : out_.locations) {
+      if (!location.mapping || !location.lines.empty()) continue;
+      const std::size_t i = index(*location.mapping);
+      if (!symbolized[i]) continue;
+      const std::string name = module_offset_name(out_, location);
+      location.lines.push_back({function_of({name, name, out_.mappings[i].path, 0}), 0});
     }
   }
 
@@ -174,8 +183,7 @@ class Builder {
   }
 
   void clear_what_is_missing(const ProfileLocation& location, ProfileMapping& mapping) const {
-    if (location.lines.empty()) mapping.has_functions = false;
-    bool files = !location.lines.empty();
+    bool files = true;
     bool numbers = files;
     for (const ProfileLine& line : location.lines) {
       files = files && !out_.functions[index(line.function)].file.empty();

@@ -40,7 +40,8 @@ struct ProfileMapping {
   std::string path;
   std::string build_id;         // lower-case hex; empty if the module has none
   std::uint64_t load_bias = 0;  // for texts; not part of the format
-  // True only if it holds for every location of the mapping: then pprof asks nobody else.
+  // True only if it holds for every location of the mapping that has a symbol: then pprof asks nobody else. Locations
+  // without one are named after their place ("libfoo.so+0x12") if others of the mapping have one.
   bool has_functions = false;
   bool has_filenames = false;
   bool has_line_numbers = false;

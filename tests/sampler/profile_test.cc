@@ -90,7 +90,7 @@ TEST_CASE("profile: the main program is the first mapping, even without samples"
   CHECK(out.samples.empty());
 }
 
-TEST_CASE("profile: symbols, and flags that hold for the whole mapping only") {
+TEST_CASE("profile: symbols, and flags of the mapping") {
   StackProfile in = cpu_profile();
   in.samples = {sample({in_leaf(), in_root()}, {1, 10})};
   const auto table = module_table();
@@ -101,15 +101,33 @@ TEST_CASE("profile: symbols, and flags that hold for the whole mapping only") {
   CHECK(out.functions.size() == 2);
   CHECK(out.functions[0].system_name.starts_with("_ZN5vigil7sampler12profile_test4"));
   CHECK(out.mappings[0].has_functions);
+}
 
-  // One address that nobody has a name for makes the flags false: the padding between .init and
-  // .plt.
-  const Module* main = table->find(in_leaf().lookup());
-  REQUIRE(main != nullptr);
-  in.samples.push_back(sample({FrameAddress::instruction(main->start + 0x1f)}, {1, 10}));
-  const Profile partly = build_profile(in, *table, symbolizer.get());
-  CHECK_FALSE(partly.mappings[0].has_functions);
-  CHECK_FALSE(partly.mappings[0].has_line_numbers);
+TEST_CASE(
+    "profile: an address without a symbol among others that have one is named after its place") {
+  const auto modules = module_table();
+  const Module& main = modules->modules().front();
+  auto symbolizer = Symbolizer::create({});
+  REQUIRE(symbolizer);
+  // The procedure linkage table near the segment's start has no symbols.
+  FrameAddress stub = FrameAddress::instruction(main.start);
+  while ((*symbolizer)->symbolize(stub, *modules).known()) {
+    stub = FrameAddress::instruction(stub.raw() + 4);
+    REQUIRE(main.contains(stub.raw()));
+  }
+  StackProfile raw = cpu_profile();
+  raw.samples = {sample({in_leaf()}, {1, 10}), sample({stub}, {1, 10})};
+  const Profile profile = build_profile(raw, *modules, symbolizer->get());
+  CHECK(profile.mappings[0].has_functions);
+  CHECK(profile.mappings[0].has_filenames);
+  CHECK(profile.mappings[0].has_line_numbers);
+  std::size_t named = 0;
+  for (const ProfileLocation& location : profile.locations) {
+    REQUIRE(location.lines.size() >= 1);
+    const std::string& name = profile.functions[index(location.lines[0].function)].name;
+    named += name.starts_with("test-profile+0x") ? 1 : 0;
+  }
+  CHECK(named == 1);
 }
 
 TEST_CASE("profile: without a symbolizer there are no functions and no flags") {
