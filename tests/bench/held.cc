@@ -68,7 +68,7 @@ void drip(const std::vector<int>& fds) {
       for (std::size_t i = static_cast<std::size_t>(batch); i < fds.size(); i += kBatches) {
         send_all(fds[i], round < kDripped.size() ? kDripped.substr(round, 1) : "x");
       }
-      std::this_thread::sleep_for(std::chrono::seconds(1) / kBatches);
+      std::this_thread::sleep_for(std::chrono::milliseconds(1000) / kBatches);
     }
   }
 }
