@@ -36,11 +36,11 @@ class FrameAddress {
 
 // Why a walk ended.
 enum class StackEnd : std::uint8_t {
-  kComplete,   // the thread's first frame: the unwind information says that there is no caller
-  kTruncated,  // the copy of the stack, or the number of frames asked for, ended first
+  kComplete,      // the thread's first frame: the unwind information says that there is no caller
+  kTruncated,     // the copy of the stack, or the number of frames asked for, ended first
   kNoUnwindInfo,  // an address outside every module, or code without unwind information
-  kBadMemory,  // a word that the walk needed could not be read
-  kNotWalked,  // no capture: see the capture's failure
+  kBadMemory,     // a word that the walk needed could not be read
+  kNotWalked,     // no capture: see the capture's failure
 };
 
 // Frames, innermost first.
