@@ -7,6 +7,7 @@
 
 #include "tests/support/catch.h"
 #include "tests/support/demo.h"
+#include "tests/support/go_pprof.h"
 
 namespace vigil::test {
 namespace {
@@ -30,11 +31,10 @@ TEST_CASE("promtool accepts the metrics") {
   CHECK(demo.get("/throw").status == 500);
   CHECK(demo.get("/nothing").status == 404);
   const std::string text = metrics_until(demo, "route=\"GET /throw\",code=\"5xx\"} 1");
-  char path[] = "/tmp/vigil-metrics-XXXXXX";
-  const UniqueFd file(::mkstemp(path));
+  const TemporaryFolder folder;
+  const std::string path = folder.path / "metrics";
   std::ofstream(path) << text;
-  const Finished checked = run({"sh", "-c", std::string("promtool check metrics < ") + path});
-  ::remove(path);
+  const Finished checked = run({"sh", "-c", "promtool check metrics < " + path});
   INFO(checked.err);
   INFO(checked.out);
   CHECK(checked.exit_status == 0);

@@ -1,48 +1,30 @@
 // `go tool pprof` reads our profiles: proto, and the debug=1 texts.
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <array>
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "sampler/heap_profiler.h"
 #include "sampler/pprof_encoder.h"
 #include "sampler/profile_text.h"
 #include "tests/sampler/profile_samples.h"
 #include "tests/support/catch.h"
+#include "tests/support/go_pprof.h"
 
 namespace vigil::sampler {
 namespace {
 
 using namespace profile_test;
-namespace fs = std::filesystem;
 
-// Runs `go tool pprof <arguments> <a file with body>`; its output, or "" with a failed check.
-std::string pprof(const std::string& arguments, const std::string& body) {
-  std::string folder = (fs::temp_directory_path() / "vigil-pprof-XXXXXX").string();
-  REQUIRE(::mkdtemp(folder.data()) != nullptr);
-  const fs::path file = fs::path(folder) / "profile";
+// Runs `go tool pprof` with `arguments` on a file with `body`; what it said on both streams. Its success is checked.
+std::string pprof(std::vector<std::string> arguments, const std::string& body) {
+  const test::TemporaryFolder folder;
+  const std::string file = folder.path / "profile";
   std::ofstream(file, std::ios::binary) << body;
-  // HOME and PPROF_TMPDIR: the tool writes nowhere else. No debuginfod or symbol server is asked
-  // for a local file.
-  const std::string command = "HOME=" + folder + " PPROF_TMPDIR=" + folder +
-                              " '" VIGIL_GO "' tool pprof " + arguments + " " + file.string() +
-                              " 2>&1";
-  FILE* pipe = ::popen(command.c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  std::string output;
-  std::array<char, 4096> buffer;
-  for (std::size_t n = 0; (n = ::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) {
-    output.append(buffer.data(), n);
-  }
-  const int status = ::pclose(pipe);
-  std::error_code ignored;
-  fs::remove_all(folder, ignored);
+  arguments.push_back(file);
+  const test::Finished finished = test::go_pprof(std::move(arguments));
+  const std::string output = finished.out + finished.err;
   INFO(output);
-  CHECK(status == 0);
+  CHECK(finished.exit_status == 0);
   return output;
 }
 
@@ -72,7 +54,7 @@ Profile heap_of_this_program() {
 }  // namespace
 
 TEST_CASE("go tool pprof -top: names, shares and no work of its own") {
-  const std::string top = pprof("-top", encode_pprof(cpu_of_this_program()));
+  const std::string top = pprof({"-top"}, encode_pprof(cpu_of_this_program()));
   INFO(top);
   CHECK(contains(top, "Type: cpu"));
   CHECK(contains(top, "Duration: 5s"));
@@ -83,7 +65,7 @@ TEST_CASE("go tool pprof -top: names, shares and no work of its own") {
 }
 
 TEST_CASE("go tool pprof -raw: the message as sent") {
-  const std::string raw = pprof("-raw", encode_pprof(cpu_of_this_program()));
+  const std::string raw = pprof({"-raw"}, encode_pprof(cpu_of_this_program()));
   INFO(raw);
   CHECK(contains(raw, "PeriodType: cpu nanoseconds"));
   CHECK(contains(raw, "Period: 10000000"));
@@ -95,9 +77,9 @@ TEST_CASE("go tool pprof -raw: the message as sent") {
 
 TEST_CASE("go tool pprof: the heap, as proto and as text, has the same total") {
   const Profile profile = heap_of_this_program();
-  const std::string proto = pprof("-top -unit=bytes", encode_pprof(profile));
+  const std::string proto = pprof({"-top", "-unit=bytes"}, encode_pprof(profile));
   const std::string text =
-      pprof("-top -unit=bytes -sample_index=inuse_space", render_debug_text(profile));
+      pprof({"-top", "-unit=bytes", "-sample_index=inuse_space"}, render_debug_text(profile));
   INFO(proto << text);
   CHECK(contains(proto, "Type: inuse_space"));
   // 100 samples, each for 524,788 bytes. Rounding in the text's rows costs less than one in a
@@ -116,7 +98,7 @@ TEST_CASE("go tool pprof: tasks as text") {
   in.period = 1;
   in.samples = {sample({in_leaf(), in_root()}, {200}), sample({in_root()}, {2})};
   const Profile profile = build_profile(in, *module_table(), nullptr);
-  const std::string raw = pprof("-raw", render_debug_text(profile));
+  const std::string raw = pprof({"-raw"}, render_debug_text(profile));
   INFO(raw);
   CHECK(contains(raw, "goroutine/count"));
   CHECK(contains(raw, "200: 1 2"));

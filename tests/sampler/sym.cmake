@@ -62,11 +62,6 @@ if(VIGIL_TCMALLOC AND NOT VIGIL_SANITIZE)
 endif()
 
 # The real client reads what we write.
-find_program(VIGIL_GO go)
-if(VIGIL_GO)
-  vigil_test(pprof-client LABEL integration
-    SOURCES pprof_client_test.cc
-    DEPENDS vigil::sampler vigil_pprof_checker)
-  set_source_files_properties(pprof_client_test.cc PROPERTIES
-    COMPILE_DEFINITIONS VIGIL_GO="${VIGIL_GO}" SKIP_PRECOMPILE_HEADERS ON)
-endif()
+vigil_test(pprof-client LABEL integration
+  SOURCES pprof_client_test.cc
+  DEPENDS vigil::sampler vigil_pprof_checker vigil_test_subprocess)
