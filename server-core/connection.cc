@@ -4,6 +4,26 @@
 
 namespace vigil::http {
 
+ssize_t Connection::send(std::span<iovec> parts) {
+  if (channel) return channel->send(parts);
+  if (parts.size() == 1) return ::send(fd.get(), parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL);
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = parts.size();
+  return ::sendmsg(fd.get(), &message, MSG_NOSIGNAL);
+}
+
+bool Connection::has_input() const {
+  if (has_pending()) return true;
+  char byte;
+  return ::recv(fd.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+bool Connection::end_output() {
+  say_end();
+  return ::shutdown(fd.get(), SHUT_WR) == 0;
+}
+
 void Connection::release_buffers() {
   if (input.capacity() > std::string().capacity()) std::string().swap(input);
   if (output.capacity() > std::string().capacity()) std::string().swap(output);

@@ -14,16 +14,23 @@
 // Destroyed by the leader only, after the batch of events in which it was closed (U9).
 #pragma once
 
+#include <sys/socket.h>
+#include <sys/uio.h>
+
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/text.h"
+#include "server-core/channel.h"
 #include "server-core/conn_state.h"
 #include "server-core/context.h"
 #include "server-core/counters.h"
@@ -85,6 +92,39 @@ struct Connection {
     deadline_ns.store(deadline.time_since_epoch().count(), std::memory_order_relaxed);
   }
 
+  // --- Input and output, by the owner: all of the engine's, but for shutdown(2), which any thread
+  // may call on the socket. What they return is what the system calls do (channel.h).
+
+  ssize_t receive(char* into, std::size_t size) {
+    return channel ? channel->receive(into, size) : ::recv(fd.get(), into, size, 0);
+  }
+  ssize_t send(std::string_view bytes) {
+    if (!channel) return ::send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    const iovec part{const_cast<char*>(bytes.data()), bytes.size()};  // NOLINT: not written
+    return channel->send(std::span(&part, 1));
+  }
+  ssize_t send(std::span<iovec> parts);
+  // Whether bytes have been taken out of the socket that receive() has not given yet.
+  bool has_pending() const { return channel && channel->has_pending(); }
+  // What to poll(2) for when receive() (POLLIN) or send() (POLLOUT) gave EAGAIN.
+  short events_for(short events) const { return channel ? channel->events_for(events) : events; }
+  // Whether something has come that nobody has received, without receiving it. What it is may turn
+  // out to be nothing for us.
+  bool has_input() const;
+  // The last response is out: the peer is told that no more comes. For a connection that is closed
+  // next.
+  void say_end() {
+    if (channel) channel->say_end();
+  }
+  // Likewise, and closes our side of the socket; what the peer sends can still be taken out of it.
+  // false if the socket is broken.
+  bool end_output();
+  // Takes what has come out of the socket and throws it away, up to `size` bytes: after
+  // end_output().
+  ssize_t discard_raw(char* scratch, std::size_t size) {
+    return ::recv(fd.get(), scratch, size, 0);
+  }
+
   // Gives the buffers' memory back: an idle connection has none.
   void release_buffers();
 
@@ -96,6 +136,7 @@ struct Connection {
   void end_stop_scope();
 
   UniqueFd fd;
+  std::unique_ptr<Channel> channel;  // the owner's; null: the socket's bytes are the protocol's
   Poller& poller;
   std::atomic<std::uint32_t> flags{0};
   std::atomic<std::int64_t> deadline_ns{0};  // written by the owner, read by the leader's timer

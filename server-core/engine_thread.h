@@ -110,6 +110,7 @@ class EngineThread {
   Outcome serve_kept_and_read(Connection& connection);
   Outcome turn_away_and_linger(Connection& connection);
   Outcome read_and_serve(Connection& connection);
+  Outcome wait_for_input(Connection& connection);
   Outcome serve_kept(Connection& connection);
   Outcome serve_input(Connection& connection, std::string_view input);
   Outcome serve_head(Connection& connection, std::string_view& input);
@@ -127,6 +128,7 @@ class EngineThread {
   void become_idle(Connection& connection);
   Outcome linger(Connection& connection);
   Outcome close(Connection& connection);
+  Outcome close_in_order(Connection& connection);
   void settle(Connection& connection, Outcome outcome);
   bool release(Connection& connection);
   void give_back(Connection& connection);

@@ -146,7 +146,7 @@ Result<void> Exchange::refill_raw() {
 // At least one byte of the body from the socket.
 Result<std::size_t> Exchange::receive(std::span<char> into) {
   while (true) {
-    const ssize_t got = ::recv(connection_->fd.get(), into.data(), into.size(), 0);
+    const ssize_t got = connection_->receive(into.data(), into.size());
     if (got > 0) {
       thread_.counters.add(Counter::kBytesReceived, got);
       return static_cast<std::size_t>(got);
@@ -175,7 +175,7 @@ Result<void> Exchange::wait_for(short events, MonotonicTime deadline) {
     if (connection_->flags.load(std::memory_order_acquire) & Connection::kForcedDown) {
       return Error(ErrorCode::kClosed, "the server is going down");
     }
-    pollfd waited{connection_->fd.get(), events, 0};
+    pollfd waited{connection_->fd.get(), connection_->events_for(events), 0};
     const int ready = ::poll(&waited, 1, poll_timeout_ms(now, deadline));
     if (ready > 0) return {};
     if (ready < 0 && errno != EINTR) return Error::from_errno("poll", errno);
@@ -262,15 +262,7 @@ RouteAdmission Exchange::enter_route(HandlerProfile& profile, leakwatch::TaskId 
 
 bool Exchange::send_some(std::span<iovec>& parts) {
   while (!parts.empty()) {
-    ssize_t sent;
-    if (parts.size() == 1) {
-      sent = ::send(connection_->fd.get(), parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL);
-    } else {
-      msghdr message{};
-      message.msg_iov = parts.data();
-      message.msg_iovlen = parts.size();
-      sent = ::sendmsg(connection_->fd.get(), &message, MSG_NOSIGNAL);
-    }
+    const ssize_t sent = connection_->send(parts);
     if (sent >= 0) {
       thread_.counters.add(Counter::kBytesSent, sent);
       advance(parts, static_cast<std::size_t>(sent));

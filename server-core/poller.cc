@@ -250,6 +250,9 @@ void Poller::process(Connection& connection, std::uint32_t bits, EngineThread& t
     connection.peer_gone = true;
     connection.request_stop();
   }
+  // Reading may have waited for the socket to take bytes, and writing for some to come.
+  constexpr std::uint32_t kBoth = Connection::kReadable | Connection::kWritable;
+  if (connection.channel && (bits & kBoth)) bits |= kBoth;
   if (connection.state == ConnectionState::kFlushing) {
     if (bits & (Connection::kWritable | Connection::kPeerGone)) thread.serve_writable(connection);
   } else if (bits & (Connection::kReadable | Connection::kPeerGone)) {
@@ -383,10 +386,8 @@ void Poller::sweep_idle(EngineThread& thread) {
 
 // A request that has arrived on it is served.
 void Poller::close_if_idle(Connection& connection, EngineThread& thread) {
-  char byte;
-  if (::recv(connection.fd.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
-    return report_again(connection);
-  }
+  if (connection.has_input()) return report_again(connection);
+  connection.say_end();
   thread.counters.add(Counter::kClosedIdle);
   destroy(connection, thread);
 }

@@ -1,7 +1,5 @@
 // EngineThread's work on a connection: reading, requests, responses, and where the connection goes
 // then.
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -80,8 +78,7 @@ EngineThread::Outcome EngineThread::on_no_memory(Connection& connection) {
 EngineThread::Outcome EngineThread::flush_output(Connection& connection) {
   while (connection.output_sent < connection.output.size()) {
     const ssize_t sent =
-        ::send(connection.fd.get(), connection.output.data() + connection.output_sent,
-               connection.output.size() - connection.output_sent, MSG_NOSIGNAL);
+        connection.send(std::string_view(connection.output).substr(connection.output_sent));
     if (sent > 0) {
       counters.add(Counter::kBytesSent, sent);
       connection.output_sent += static_cast<std::size_t>(sent);
@@ -134,10 +131,10 @@ EngineThread::Outcome EngineThread::end_of_deadline(Connection& connection) {
     }
     case ConnectionState::kNew:
       counters.add(Counter::kTimeoutReadHeader);
-      break;
+      return close_in_order(connection);
     case ConnectionState::kIdle:
       counters.add(Counter::kTimeoutIdle);
-      break;
+      return close_in_order(connection);
     case ConnectionState::kFlushing:
       counters.add(Counter::kTimeoutWrite);
       break;
@@ -202,10 +199,11 @@ EngineThread::Outcome EngineThread::read_and_serve(Connection& connection) {
   if (connection.state == ConnectionState::kDiscarding) return discard_body(connection);
   if (connection.state == ConnectionState::kLingering) return discard_lingering(connection);
   for (int reads = 0; reads < kReadsMax; ++reads) {
-    const ssize_t got = ::recv(connection.fd.get(), scratch_.get(), kScratchBytes, 0);
+    const ssize_t got = connection.receive(scratch_.get(), kScratchBytes);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && errno == EAGAIN) return Outcome::kNeedMore;
-    if (got <= 0) return close(connection);  // P1.21: nothing is answered to half a request
+    if (got < 0 && errno == EAGAIN) return wait_for_input(connection);
+    // P1.21: nothing is answered to half a request.
+    if (got <= 0) return got == 0 ? close_in_order(connection) : close(connection);
     const auto size = static_cast<std::size_t>(got);
     counters.add(Counter::kBytesReceived, got);
     if (connection.state == ConnectionState::kIdle) connection.began = now_;
@@ -219,11 +217,24 @@ EngineThread::Outcome EngineThread::read_and_serve(Connection& connection) {
     }
     if (outcome != Outcome::kNeedMore) return outcome;
     // A short read has emptied the socket, and what comes later has its own event; but not the end
-    // of the peer's side, if that has been reported already.
-    if (size < kScratchBytes && !connection.peer_gone) return Outcome::kNeedMore;
+    // of the peer's side, if that has been reported already, nor what a channel or a body's reader
+    // has left behind.
+    if (size < kScratchBytes && !connection.peer_gone && !connection.has_pending()) {
+      return Outcome::kNeedMore;
+    }
   }
   connection.poller.report_again(connection);
   return Outcome::kNeedMore;
+}
+
+// All that came has been read. A channel may have had its own use for what looked like a request to
+// Poller::close_if_idle().
+EngineThread::Outcome EngineThread::wait_for_input(Connection& connection) {
+  if (!connection.channel || connection.state != ConnectionState::kIdle || !engine_.closes_idle()) {
+    return Outcome::kNeedMore;
+  }
+  counters.add(Counter::kClosedIdle);
+  return close_in_order(connection);
 }
 
 // Goes on with what the connection has kept.
@@ -365,7 +376,7 @@ EngineThread::Outcome EngineThread::after_response(Connection& connection, std::
     set_state(connection, ConnectionState::kFlushing);
     return Outcome::kElsewhere;
   }
-  if (ending.close) return ending.linger ? linger(connection) : close(connection);
+  if (ending.close) return ending.linger ? linger(connection) : close_in_order(connection);
   if (ending.discard > 0) {
     set_state(connection, ConnectionState::kDiscarding);
     connection.set_deadline(deadline_after(connection.began, engine_.timeouts.read));
@@ -386,6 +397,13 @@ void EngineThread::become_idle(Connection& connection) {
   connection.release_buffers();
 }
 
+// With nothing owed to the peer, who is told so if the channel has a way to say it. A response that
+// was cut ends without.
+EngineThread::Outcome EngineThread::close_in_order(Connection& connection) {
+  connection.say_end();
+  return close(connection);
+}
+
 EngineThread::Outcome EngineThread::close(Connection& connection) {
   set_state(connection, ConnectionState::kClosed);
   return Outcome::kElsewhere;
@@ -396,7 +414,7 @@ EngineThread::Outcome EngineThread::close(Connection& connection) {
 // received (RFC 9112 §9.6).
 EngineThread::Outcome EngineThread::linger(Connection& connection) {
   connection.release_buffers();
-  if (::shutdown(connection.fd.get(), SHUT_WR) != 0) return close(connection);
+  if (!connection.end_output()) return close(connection);
   set_state(connection, ConnectionState::kLingering);
   connection.set_deadline(now_ + kLingerTime);
   return discard_lingering(connection);
@@ -404,7 +422,7 @@ EngineThread::Outcome EngineThread::linger(Connection& connection) {
 
 EngineThread::Outcome EngineThread::discard_lingering(Connection& connection) {
   for (int reads = 0; reads < kReadsMax; ++reads) {
-    const ssize_t got = ::recv(connection.fd.get(), scratch_.get(), kScratchBytes, 0);
+    const ssize_t got = connection.discard_raw(scratch_.get(), kScratchBytes);
     if (got < 0 && errno == EAGAIN) return Outcome::kElsewhere;
     if (got == 0 || (got < 0 && errno != EINTR)) return close(connection);
   }
@@ -416,7 +434,7 @@ EngineThread::Outcome EngineThread::discard_body(Connection& connection) {
   while (connection.discard_left > 0) {
     const std::size_t size =
         static_cast<std::size_t>(std::min<std::uint64_t>(kScratchBytes, connection.discard_left));
-    const ssize_t got = ::recv(connection.fd.get(), scratch_.get(), size, 0);
+    const ssize_t got = connection.receive(scratch_.get(), size);
     if (got < 0 && errno == EAGAIN) return Outcome::kElsewhere;
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return close(connection);
@@ -452,7 +470,7 @@ void EngineThread::send_refusal(Connection& connection, Refusal refusal) {
   response.append("\r\nConnection: close\r\nContent-Length: ");
   response.append(std::to_string(refusal.reason.size() + 1)).append("\r\n\r\n");
   response.append(refusal.reason).append("\n");
-  const ssize_t sent = ::send(connection.fd.get(), response.data(), response.size(), MSG_NOSIGNAL);
+  const ssize_t sent = connection.send(response);
   if (sent > 0) counters.add(Counter::kBytesSent, sent);
   counters.add(refusal.status >= 500 ? Counter::kStatus5xx : Counter::kStatus4xx);
 }
