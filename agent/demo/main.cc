@@ -99,6 +99,8 @@ vigil::FlagTable flag_table(Options& options) {
             duration_flag(server.queue_timeout));
   flags.add("max-requests-per-connection", "N", "then it is closed (0: no limit)",
             size_flag(server.max_requests_per_connection, 0, kCountMax));
+  flags.add("pollers", "N", "threads that poll connections (0: one a core)",
+            size_flag(server.pollers, 0, 64));
   return flags;
 }
 

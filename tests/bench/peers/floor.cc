@@ -1,8 +1,9 @@
 // The floor for `scripts/bench http`: the least that a server must do for a kept-alive GET, a raw
-// epoll loop that reads whatever is there and writes a fixed answer. One thread, level-triggered,
-// no parsing. What any real server costs beyond it is its own.
+// epoll loop that reads whatever is there and writes a fixed answer, level-triggered, without any
+// parsing. What any real server costs beyond it is its own. With THREADS, so many such loops with
+// the connections dealt out among them, for a server that has as many pollers.
 //
-// usage: bench-floor PORT
+// usage: bench-floor PORT [THREADS]
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -12,7 +13,10 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <string_view>
+#include <thread>
+#include <vector>
 
 namespace {
 
@@ -65,25 +69,37 @@ void answer(int fd) {
   if (send(fd, kAnswer.data(), kAnswer.size(), MSG_NOSIGNAL) < 0) close(fd);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fputs("usage: bench-floor PORT\n", stderr);
-    return 2;
-  }
-  const int listener = listen_on(argv[1]);
-  const int epoll = epoll_create1(EPOLL_CLOEXEC);
-  add(epoll, listener);
+// Accepted connections go to the loops in turn.
+void loop(int epoll, int listener, const std::vector<int>& epolls) {
   epoll_event events[256];
+  std::size_t next = 0;
   for (;;) {
     const int count = epoll_wait(epoll, events, 256, -1);
     for (int i = 0; i < count; ++i) {
       if (events[i].data.fd == listener) {
-        accept_one(epoll, listener);
+        accept_one(epolls[next++ % epolls.size()], listener);
       } else {
         answer(events[i].data.fd);
       }
     }
   }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int threads = argc == 3 ? std::atoi(argv[2]) : 1;
+  if (argc < 2 || argc > 3 || threads < 1) {
+    std::fputs("usage: bench-floor PORT [THREADS]\n", stderr);
+    return 2;
+  }
+  const int listener = listen_on(argv[1]);
+  std::vector<int> epolls;
+  for (int i = 0; i < threads; ++i) epolls.push_back(epoll_create1(EPOLL_CLOEXEC));
+  add(epolls[0], listener);
+  std::vector<std::thread> others;
+  for (int i = 1; i < threads; ++i) {
+    others.emplace_back(loop, epolls[static_cast<std::size_t>(i)], listener, std::cref(epolls));
+  }
+  loop(epolls[0], listener, epolls);
 }
