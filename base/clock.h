@@ -24,6 +24,10 @@ using WallTime = std::chrono::time_point<std::chrono::system_clock, Duration>;
 // "No deadline": later than any time that a clock returns.
 inline constexpr MonotonicTime kNoDeadline = MonotonicTime::max();
 
+// The time from `now` to `deadline` as poll(2) takes it: milliseconds rounded up, so that the wait
+// never ends early; at most an hour, so callers loop; -1 for kNoDeadline. Pure.
+int poll_timeout_ms(MonotonicTime now, MonotonicTime deadline);
+
 class Clock {
  public:
   virtual ~Clock() = default;

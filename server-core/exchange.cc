@@ -18,12 +18,6 @@ namespace {
 constexpr std::size_t kRawBytes = 16 * 1024;
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
-int poll_timeout_ms(MonotonicTime now, MonotonicTime deadline) {
-  if (deadline == kNoDeadline) return -1;
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - now).count();
-  return static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000));
-}
-
 // Drops the first `bytes` of `parts`.
 void advance(std::span<iovec>& parts, std::size_t bytes) {
   while (!parts.empty() && bytes >= parts.front().iov_len) {

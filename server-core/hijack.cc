@@ -1,8 +1,33 @@
 #include "server-core/hijack.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <cassert>
+#include <cerrno>
+
 namespace vigil::http {
+namespace {
+
+// Waits for `events` of the socket, or for its end.
+Result<void> wait_for(int socket, short events, MonotonicTime deadline) {
+  const SystemClock clock;
+  while (true) {
+    const MonotonicTime now = clock.now();
+    if (now >= deadline) return Error(ErrorCode::kDeadlineExceeded, "deadline passed");
+    pollfd waited{socket, events, 0};
+    const int ready = ::poll(&waited, 1, poll_timeout_ms(now, deadline));
+    if (ready > 0) return {};
+    if (ready < 0 && errno != EINTR) return Error::from_errno("poll", errno);
+  }
+}
+
+Error released() { return Error(ErrorCode::kClosed, "the connection has been given away"); }
+
+bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
+
+}  // namespace
 
 HijackedConnection& HijackedConnection::operator=(HijackedConnection&& other) noexcept {
   if (this == &other) return *this;
@@ -30,6 +55,45 @@ void HijackedConnection::on_shutdown(std::function<void()> action) {
   action_.reset();
   action_ =
       std::make_unique<std::stop_callback<std::function<void()>>>(stop_token_, std::move(action));
+}
+
+// The socket blocks; each call says that it must not, so that only poll(2) waits, with a deadline.
+Result<std::size_t> HijackedConnection::read(std::span<char> into, MonotonicTime deadline) {
+  assert(!into.empty());
+  if (!buffered_.empty()) {
+    const std::size_t size = std::min(into.size(), buffered_.size());
+    std::copy_n(buffered_.begin(), size, into.begin());
+    buffered_.erase(0, size);
+    return size;
+  }
+  if (!socket_) return released();
+  while (true) {
+    const ssize_t got = ::recv(socket_.get(), into.data(), into.size(), MSG_DONTWAIT);
+    if (got >= 0) return static_cast<std::size_t>(got);
+    if (errno == EINTR) continue;
+    if (!would_block(errno)) return Error::from_errno("recv", errno);
+    if (auto ready = wait_for(socket_.get(), POLLIN, deadline); !ready) {
+      return std::move(ready).error().with_context("reading");
+    }
+  }
+}
+
+Result<void> HijackedConnection::write(std::string_view bytes, MonotonicTime deadline) {
+  if (!socket_) return released();
+  while (!bytes.empty()) {
+    const ssize_t sent =
+        ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(sent));
+      continue;
+    }
+    if (errno == EINTR) continue;
+    if (!would_block(errno)) return Error::from_errno("send", errno);
+    if (auto ready = wait_for(socket_.get(), POLLOUT, deadline); !ready) {
+      return std::move(ready).error().with_context("writing");
+    }
+  }
+  return {};
 }
 
 UniqueFd HijackedConnection::release() {

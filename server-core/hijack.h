@@ -5,8 +5,7 @@
 //     Result<HijackedConnection> connection = response.hijack();
 //     if (!connection) return write_error(response, 501);
 //     connection->on_shutdown([fd = connection->fd()] { ::shutdown(fd, SHUT_RD); });
-//     std::string first = connection->take_buffered();       // what had come in already
-//     … ::send(connection->fd(), …, MSG_NOSIGNAL), ::recv(connection->fd(), …) …
+//     … connection->read(buffer, deadline), connection->write(bytes, deadline) …
 //   }                                                         // its end closes the connection
 //
 // The server then has nothing to do with the connection: no deadline, no limit, no event of it; not
@@ -21,12 +20,15 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/result.h"
 #include "base/text.h"
 
 namespace vigil::http {
@@ -34,8 +36,8 @@ namespace vigil::http {
 class HijackRegistry;
 
 // Owns a connection that has left the server. May be kept longer than its handler, and than the
-// server. Movable. Not thread-safe, but a thread may block in a call on fd() while another one
-// calls shutdown(2) on it.
+// server. Movable. Not thread-safe, but one thread may be in read(), another in write(), and a third
+// may call shutdown(2) on fd() meanwhile: both then return.
 class HijackedConnection {
  public:
   HijackedConnection(HijackedConnection&&) noexcept = default;
@@ -50,8 +52,23 @@ class HijackedConnection {
   const HostPort& remote_address() const { return remote_; }
 
   // The bytes that had been received behind the request's head and were not read as its body; they
-  // come before anything that the socket gives. Empty at the second call.
+  // come before anything that the socket gives. Empty at the second call, and after read().
   std::string take_buffered() { return std::exchange(buffered_, {}); }
+
+  // Waits for the next bytes, at least one, and puts them into `into`, which must not be empty; 0 is
+  // the peer's end. What take_buffered() would give comes first.
+  //   deadline_exceeded   nothing came until `deadline`; may be called again. With a deadline that
+  //                       has passed already it takes what is there without waiting.
+  //   closed              the peer has reset the connection, or release() was called
+  // Cost: one system call if there is something to read; never touches the bytes of a writer.
+  Result<std::size_t> read(std::span<char> into, MonotonicTime deadline);
+
+  // Sends all of `bytes`. Never raises SIGPIPE.
+  //   deadline_exceeded   the peer did not take all until `deadline`. An unknown part of them is
+  //                       out, so nothing sensible can follow: end the connection. With a deadline
+  //                       that has passed already it sends what goes without waiting.
+  //   closed              the peer is gone, or the connection was shut down or released
+  Result<void> write(std::string_view bytes, MonotonicTime deadline);
 
   // Stopped when the server goes down: end the conversation. What is still open at the shutdown's
   // deadline, or at close(), is shut down under its owner: reads then see the end, writes fail.

@@ -30,12 +30,6 @@ Connection& connection_of(TimerWheel::Node& node) {
 #pragma GCC diagnostic pop
 }
 
-int epoll_timeout_ms(MonotonicTime now, MonotonicTime deadline) {
-  if (deadline == kNoDeadline) return -1;
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - now).count();
-  return static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000));
-}
-
 }  // namespace
 
 Poller::Poller(Engine& engine, std::size_t index)
@@ -139,7 +133,7 @@ void Poller::wait(EngineThread& thread) {
   if (index_ == 0) next = std::min(next, engine_.acceptor.resume_at());
   event_next_ = 0;
   event_count_ =
-      epoll_wait(epoll_.get(), events_.data(), kBatch, epoll_timeout_ms(thread.now(), next));
+      epoll_wait(epoll_.get(), events_.data(), kBatch, poll_timeout_ms(thread.now(), next));
   thread.read_clock();
 }
 

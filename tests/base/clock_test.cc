@@ -21,6 +21,17 @@ TEST_CASE("a fake clock moves both kinds of time, and only when told") {
   CHECK(clock.wall_now() - wall == 1500ms);
 }
 
+TEST_CASE("poll's timeout is rounded up, never negative but for no deadline, an hour at most") {
+  const MonotonicTime now{5s};
+  CHECK(poll_timeout_ms(now, kNoDeadline) == -1);
+  CHECK(poll_timeout_ms(now, now - 1s) == 0);
+  CHECK(poll_timeout_ms(now, now) == 0);
+  CHECK(poll_timeout_ms(now, now + 1ns) == 1);
+  CHECK(poll_timeout_ms(now, now + 1ms) == 1);
+  CHECK(poll_timeout_ms(now, now + 1ms + 1ns) == 2);
+  CHECK(poll_timeout_ms(now, now + 24h) == 3'600'000);
+}
+
 TEST_CASE("a wait on a fake clock ends at its deadline and not one unit before") {
   FakeClock clock;
   std::mutex mutex;

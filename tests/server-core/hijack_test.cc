@@ -39,6 +39,16 @@ void echo_until_end(HijackedConnection& connection) {
   }
 }
 
+// The same through read() and write(), in pieces of at most `piece_bytes`.
+void echo_with_deadlines(HijackedConnection& connection, std::size_t piece_bytes) {
+  std::string bytes(piece_bytes, '\0');
+  while (true) {
+    const Result<std::size_t> got = connection.read(bytes, in(20s));
+    if (!got || *got == 0) return;
+    if (!connection.write(std::string_view(bytes).substr(0, *got), in(20s))) return;
+  }
+}
+
 std::string read_exactly(RawClient& client, std::size_t size) {
   std::string text;
   while (text.size() < size) {
@@ -78,6 +88,83 @@ TEST_CASE("P4.9: hijack gives the buffered bytes and the socket, in order, whate
   CHECK(server.stats().hijacked == 3);
   CHECK(server.stats().connections.hijacked == 0);
   CHECK(server.get("/hello") == "200 hello\n");
+}
+
+TEST_CASE("P4.9: read gives the buffered bytes first, whatever the size of its pieces") {
+  TestServer server(test_options(), [](Router& router) {
+    add(router, "GET /chat", [](ResponseWriter& response, Request& request) {
+      Result<HijackedConnection> connection = response.hijack();
+      const std::string_view piece = request.query("piece").value_or("");
+      if (connection) echo_with_deadlines(*connection, piece == "1" ? 1 : 4096);
+    });
+  });
+  for (const char* target : {"/chat?piece=1", "/chat?piece=4096"}) {
+    RawClient client = server.connect();
+    client.send(get_request(target, "Connection: Upgrade\r\nUpgrade: echo\r\n") + "with the head;");
+    client.send("behind it");
+    CHECK(read_exactly(client, 23) == "with the head;behind it");
+    client.half_close();
+    CHECK(client.closed_within(5s));
+  }
+}
+
+TEST_CASE("reading and writing a hijacked connection end at their deadlines") {
+  Notes notes;
+  std::atomic<bool> read_timed_out{false};
+  TestServer server(test_options(), [&](Router& router) {
+    add(router, "GET /chat", [&](ResponseWriter& response, Request&) {
+      Result<HijackedConnection> connection = response.hijack();
+      if (!connection) return;
+      std::string bytes(16, '\0');
+      notes.add(connection->read(bytes, in(-1s)));
+      notes.add(connection->read(bytes, in(20ms)));
+      read_timed_out = true;
+      notes.add(connection->read(bytes, in(20s)));  // a read may be repeated
+      const std::string flood(8 << 20, 'x');        // more than the socket's buffers hold
+      notes.add(connection->write(flood, in(20ms)));
+      (void)connection->release();
+      notes.add(connection->read(bytes, in(20s)));
+      notes.add(connection->write("x", in(20s)));
+    });
+  });
+  RawClient client(server->endpoint(), 4096);
+  client.send(kUpgrade);
+  REQUIRE(eventually([&] { return read_timed_out.load(); }));
+  client.send("late");
+  CHECK(client.read_to_end().size() > 0);
+  CHECK(notes.take() == "deadline_exceeded deadline_exceeded ok deadline_exceeded closed closed");
+}
+
+TEST_CASE("one thread reads a hijacked connection while another writes, both end with its peer") {
+  Notes notes;
+  std::atomic<std::size_t> bytes_read{0};
+  std::atomic<bool> ended{false};
+  TestServer server(test_options(), [&](Router& router) {
+    add(router, "GET /chat", [&](ResponseWriter& response, Request&) {
+      Result<HijackedConnection> connection = response.hijack();
+      if (!connection) return;
+      std::thread reader([&] {
+        std::string bytes(1024, '\0');
+        Result<std::size_t> got(0);
+        while ((got = connection->read(bytes, in(20s))) && *got > 0) bytes_read += *got;
+      });
+      const std::string piece(1024, 'w');
+      Result<void> written;
+      while (written) written = connection->write(piece, in(20s));
+      notes.add(written);
+      reader.join();
+      ended = true;
+    });
+  });
+  RawClient client = server.connect();
+  client.send(kUpgrade);
+  for (int i = 0; i < 100; ++i) client.send(std::string(1024, 'r'));
+  CHECK(read_exactly(client, 100 * 1024).substr(0, 4) == "wwww");
+  REQUIRE(eventually([&] { return bytes_read == 100 * 1024; }));
+  client.reset_on_close();
+  client.close();
+  CHECK(eventually([&] { return ended.load(); }));
+  CHECK(notes.take() == "closed");
 }
 
 TEST_CASE("P4.9: requests pipelined before are answered, what is behind belongs to the hijacker") {
