@@ -120,6 +120,7 @@ std::string vars_json(const Metrics& metrics, const std::vector<std::string>& co
                                    {"stuck_now", metrics.watchdog.stuck_now},
                                    {"flagged", metrics.watchdog.flagged},
                                    {"leaked", metrics.watchdog.leaked},
+                                   {"stalled", metrics.watchdog.stalled},
                                    {"recovered", metrics.watchdog.recovered},
                                    {"reports_dropped", metrics.watchdog.reports_dropped}}},
                                  {"timeout_pools", std::move(pools)},

@@ -107,7 +107,9 @@ void write_tasks(Writer& out, const Metrics& metrics) {
   out.sample({}, watchdog.flagged);
   out.counter("vigil_watchdog_leaked_total", "Flagged tasks that went on past their own timeout.");
   out.sample({}, watchdog.leaked);
-  out.counter("vigil_watchdog_recovered_total", "Flagged tasks that have ended.");
+  out.counter("vigil_watchdog_stalled_total", "Flagged streaming tasks that made no progress.");
+  out.sample({}, watchdog.stalled);
+  out.counter("vigil_watchdog_recovered_total", "Flagged tasks that have ended, or stream on.");
   out.sample({}, watchdog.recovered);
   out.counter("vigil_watchdog_reports_dropped_total", "Reports dropped for lack of room.");
   out.sample({}, watchdog.reports_dropped);

@@ -37,6 +37,7 @@ ordered_json to_json(const TaskInfo& task) {
                        {"label", task.label},
                        {"thread", task.thread}};
   if (task.has_timeout()) json["timeout_ms"] = milliseconds(task.timeout());
+  if (task.streaming()) json["stalled_after_ms"] = milliseconds(task.stalled_after);
   return json;
 }
 
@@ -59,6 +60,7 @@ ordered_json to_json(const StuckReport& report, MonotonicTime now) {
   ordered_json json = {{"report", report.number},
                        {"state", episode_state_name(report.state)},
                        {"leaked_past_its_timeout", report.leaked},
+                       {"stalled", report.stalled},
                        {"task", to_json(report.task)},
                        {"flagged_at_unix_ms", unix_milliseconds(report.flagged_at)},
                        {"age_when_flagged_ms", milliseconds(report.age_when_flagged)}};
@@ -77,24 +79,39 @@ ordered_json leakwatch_json(const Services& services, MonotonicTime now) {
           {"stuck_now", counters.stuck_now},
           {"flagged", counters.flagged},
           {"leaked", counters.leaked},
+          {"stalled", counters.stalled},
           {"recovered", counters.recovered},
           {"reports_dropped", counters.reports_dropped},
           {"reports", std::move(reports)}};
 }
 
+// Why it was flagged, beyond its age; each reason ends with a comma.
+std::string reasons_of(const StuckReport& report) {
+  std::string reasons;
+  if (report.leaked) {
+    reasons =
+        fmt::format("leaked past its timeout of {}, ", format_duration(report.task.timeout()));
+  }
+  if (report.stalled) {
+    const MonotonicTime flagged = report.task.started + report.age_when_flagged;
+    reasons += fmt::format("a stream without progress for {} (it allows {}), ",
+                           format_duration(report.task.without_progress(flagged)),
+                           format_duration(report.task.stalled_after));
+  }
+  return reasons;
+}
+
 void append_report(std::string& out, const StuckReport& report, MonotonicTime now) {
   const bool stuck = report.state == leakwatch::EpisodeState::kStuck;
   const Duration age = stuck ? report.task.age(now) : report.total_age;
-  const std::string leaked = report.leaked ? fmt::format("leaked past its timeout of {}, ",
-                                                         format_duration(report.task.timeout()))
-                                           : std::string();
-  fmt::format_to(
-      std::back_inserter(out),
-      "\nreport {}: {}, {}{}, age {} (flagged at {})\ntask {}, thread {} {} [{}]\n{}",
-      report.number, valid_utf8(report.task.label), leaked, episode_state_name(report.state),
-      format_duration(age), format_duration(report.age_when_flagged),
-      static_cast<std::uint64_t>(report.task.id), report.task.thread,
-      valid_utf8(report.stack.thread_name), report.stack.state, format_stack(report.stack));
+  fmt::format_to(std::back_inserter(out),
+                 "\nreport {}: {}, {}{}, age {} (flagged at {})\ntask {}, thread {} {} [{}]\n{}",
+                 report.number, valid_utf8(report.task.label), reasons_of(report),
+                 episode_state_name(report.state), format_duration(age),
+                 format_duration(report.age_when_flagged),
+                 static_cast<std::uint64_t>(report.task.id), report.task.thread,
+                 valid_utf8(report.stack.thread_name), report.stack.state,
+                 format_stack(report.stack));
 }
 
 std::string leakwatch_text(const Services& services, MonotonicTime now) {
@@ -104,9 +121,9 @@ std::string leakwatch_text(const Services& services, MonotonicTime now) {
                                 format_duration(services.watchdog.threshold()));
   fmt::format_to(
       std::back_inserter(out),
-      "stuck now {}, flagged {}, of these past their own timeout {}, recovered {}, reports "
-      "dropped {}\n",
-      counters.stuck_now, counters.flagged, counters.leaked, counters.recovered,
+      "stuck now {}, flagged {}, of these past their own timeout {}, stalled streams {}, recovered "
+      "{}, reports dropped {}\n",
+      counters.stuck_now, counters.flagged, counters.leaked, counters.stalled, counters.recovered,
       counters.reports_dropped);
   for (const StuckReport& report : services.watchdog.reports()) append_report(out, report, now);
   return out;

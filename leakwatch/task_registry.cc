@@ -8,8 +8,6 @@
 namespace vigil::leakwatch {
 namespace {
 
-constinit thread_local TaskId current_task = TaskId::kNone;
-
 // Spreads threads over the free lists. Consecutive threads get consecutive lists.
 std::uint32_t thread_number() {
   static constinit std::atomic<std::uint32_t> next{0};
@@ -37,6 +35,10 @@ struct alignas(64) TaskRegistry::Slot {
   std::atomic<TaskId> parent{TaskId::kNone};
   std::atomic<pid_t> thread{0};
   std::atomic<std::uint32_t> next_free{kNoSlot};
+  // Of a streaming task: when it made progress last, kNoDeadline while it waits for its peer. Means
+  // nothing while stalled_after_ms is 0.
+  std::atomic<std::int64_t> progressed_ns{0};
+  std::atomic<std::uint32_t> stalled_after_ms{0};  // 0: not streaming
 };
 
 // A stack of free slots (Treiber's). `head` packs a tag and the top slot's index; the tag moves
@@ -51,12 +53,15 @@ struct alignas(64) TaskRegistry::FreeList {
   std::atomic<std::uint32_t> fresh{0};
 };
 
+constinit thread_local TaskRegistry::Current TaskRegistry::current_;
+
 TaskRegistry::TaskRegistry(Clock& clock, TaskRegistryOptions options)
     : clock_(clock),
       slots_per_list_(static_cast<std::uint32_t>((options.tasks_max + kLists - 1) / kLists)),
       // Not make_unique: value-initialization would touch, and so make resident, the whole table.
       slots_(new Slot[std::size_t{slots_per_list_} * kLists]),
       lists_(std::make_unique<FreeList[]>(kLists)) {
+  static_assert(sizeof(Slot) == 64, "a slot is one cache line");
   assert(options.tasks_max >= 1 && options.tasks_max <= 1u << 20);
 }
 
@@ -133,6 +138,7 @@ TaskRegistry::Claim TaskRegistry::begin(TaskLabel label, const TaskStart& start)
   slot.label.store(label.text_, std::memory_order_release);
   slot.parent.store(start.parent, std::memory_order_release);
   slot.thread.store(current_thread_id(), std::memory_order_release);
+  slot.stalled_after_ms.store(0, std::memory_order_release);
   slot.sequence.store(sequence + kLive, std::memory_order_release);
   return {index, id_of(index, generation_of(sequence))};
 }
@@ -146,6 +152,29 @@ void TaskRegistry::end(Claim claim) {
   push_free(claim.slot);
 }
 
+TaskProgress TaskRegistry::mark_streaming(Claim claim, Duration stalled_after) {
+  using Milliseconds = std::chrono::duration<std::uint32_t, std::milli>;
+  constexpr Duration kMax = Milliseconds::max();
+  const Duration kept = std::clamp<Duration>(stalled_after, std::chrono::milliseconds(1), kMax);
+  Slot& slot = slots_[claim.slot];
+  const std::uint64_t sequence = slot.sequence.load(std::memory_order_relaxed);
+  // A thread whose tasks did not nest may name one that has ended.
+  if (phase_of(sequence) != kLive || id_of(claim.slot, generation_of(sequence)) != claim.id) {
+    return {};
+  }
+  slot.progressed_ns.store(clock_.now().time_since_epoch().count(), std::memory_order_release);
+  // Behind the time: who sees that it streams sees since when.
+  slot.stalled_after_ms.store(std::chrono::duration_cast<Milliseconds>(kept).count(),
+                              std::memory_order_release);
+  return {*this, claim.slot, sequence};
+}
+
+void TaskRegistry::mark_progress(std::uint32_t index, std::uint64_t sequence, MonotonicTime at) {
+  Slot& slot = slots_[index];
+  if (slot.sequence.load(std::memory_order_acquire) != sequence) return;
+  slot.progressed_ns.store(at.time_since_epoch().count(), std::memory_order_release);
+}
+
 std::optional<TaskInfo> TaskRegistry::read(std::uint32_t index) const {
   const Slot& slot = slots_[index];
   const std::uint64_t before = slot.sequence.load(std::memory_order_acquire);
@@ -157,6 +186,12 @@ std::optional<TaskInfo> TaskRegistry::read(std::uint32_t index) const {
   const std::string* label = slot.label.load(std::memory_order_acquire);
   info.parent = slot.parent.load(std::memory_order_acquire);
   info.thread = slot.thread.load(std::memory_order_acquire);
+  info.stalled_after =
+      std::chrono::milliseconds(slot.stalled_after_ms.load(std::memory_order_acquire));
+  if (info.streaming()) {
+    info.progressed_at =
+        MonotonicTime(Duration(slot.progressed_ns.load(std::memory_order_acquire)));
+  }
   // Moved meanwhile: that task has ended, and one that began just now is nobody's concern yet.
   if (slot.sequence.load(std::memory_order_acquire) != before) return std::nullopt;
   if (label != nullptr) info.label = *label;
@@ -202,18 +237,34 @@ TaskRegistry::Counters TaskRegistry::counters() const {
 }
 
 Task::Task(TaskRegistry& registry, TaskLabel label, const TaskStart& start)
-    : registry_(registry), outer_(current_task) {
+    : registry_(registry), outer_(TaskRegistry::current_) {
   TaskStart with_parent = start;
-  if (start.parent == TaskId::kNone) with_parent.parent = outer_;
+  if (start.parent == TaskId::kNone) with_parent.parent = current();
   claim_ = registry.begin(label, with_parent);
-  if (claim_.id != TaskId::kNone) current_task = claim_.id;
+  if (claim_.id != TaskId::kNone) TaskRegistry::current_ = {&registry, claim_};
 }
 
 Task::~Task() {
-  current_task = outer_;
+  TaskRegistry::current_ = outer_;
   registry_.end(claim_);
 }
 
-TaskId Task::current() { return current_task; }
+TaskId Task::current() { return TaskRegistry::current_.claim.id; }
+
+TaskProgress Task::stream(Duration stalled_after) {
+  const auto& [registry, claim] = TaskRegistry::current_;
+  if (registry == nullptr) return {};
+  return registry->mark_streaming(claim, stalled_after);
+}
+
+void TaskProgress::made() const {
+  if (registry_ != nullptr) made(registry_->clock().now());
+}
+
+void TaskProgress::made(MonotonicTime now) const {
+  if (registry_ != nullptr) registry_->mark_progress(slot_, sequence_, now);
+}
+
+void TaskProgress::waits() const { made(kNoDeadline); }
 
 }  // namespace vigil::leakwatch

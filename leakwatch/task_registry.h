@@ -67,7 +67,16 @@ struct TaskInfo {
   MonotonicTime started{};
   // When whoever waits for the task gives it up; kNoDeadline if nobody does.
   MonotonicTime gives_up_at = kNoDeadline;
+  // A streaming task (Task::stream): how long it may go on without progress. Zero: it is none.
+  Duration stalled_after{0};
+  // Of a streaming task: when it made progress last; kNoDeadline while it waits for its peer.
+  MonotonicTime progressed_at{};
 
+  bool streaming() const { return stalled_after != Duration::zero(); }
+  // Only if streaming(); zero while it waits for its peer.
+  Duration without_progress(MonotonicTime now) const {
+    return progressed_at >= now ? Duration::zero() : now - progressed_at;
+  }
   Duration age(MonotonicTime now) const { return now - started; }
   bool has_timeout() const { return gives_up_at != kNoDeadline; }
   // How long it was given; only if has_timeout().
@@ -89,6 +98,8 @@ struct TaskRegistryOptions {
   // used.
   std::size_t tasks_max = 16'384;
 };
+
+class TaskProgress;
 
 // Thread-safe. begin and end take no lock, allocate nothing and cost about 25 ns together; reading
 // never delays a writer.
@@ -122,6 +133,7 @@ class TaskRegistry {
 
  private:
   friend class Task;
+  friend class TaskProgress;
 
   static constexpr std::uint32_t kLists = 16;
   static constexpr std::uint32_t kNoSlot = 0xFFFF'FFFF;
@@ -135,7 +147,17 @@ class TaskRegistry {
     TaskId id = TaskId::kNone;
   };
 
+  // A thread's innermost task; `registry` is null outside any.
+  struct Current {
+    TaskRegistry* registry = nullptr;
+    Claim claim;
+  };
+  static thread_local constinit Current current_;
+
   Claim begin(TaskLabel label, const TaskStart& start);
+  // Makes the claim's task a streaming one; the handle does nothing if the task has ended.
+  TaskProgress mark_streaming(Claim claim, Duration stalled_after);
+  void mark_progress(std::uint32_t slot, std::uint64_t sequence, MonotonicTime at);
   void end(Claim claim);
 
   std::uint32_t pop_free(std::uint32_t preferred_list);
@@ -153,6 +175,35 @@ class TaskRegistry {
 
   std::mutex labels_mutex_;
   std::unordered_set<std::string> labels_;  // guarded by labels_mutex_; nodes never move
+};
+
+// By which a streaming task says that it moves. Cheap to copy. Thread-safe: any thread that works for
+// the task may use it, also after the task's end (it then does nothing), but not after the
+// registry's. Cost: a load and a store; made() without a time reads the clock.
+//
+// A call that races the end of its task may, once in a blue moon, count for the task that takes its
+// slot: that one may then be flagged as stalled too late, never too early.
+class TaskProgress {
+ public:
+  // Of no task: does nothing.
+  TaskProgress() = default;
+
+  // Something has been done: the time until the task counts as stalled begins anew.
+  void made() const;
+  // For a caller that has just read the registry's clock.
+  void made(MonotonicTime now) const;
+  // The task waits for its peer's next move, which may take for ever: it does not count as stalled
+  // until made() has been called again.
+  void waits() const;
+
+ private:
+  friend class TaskRegistry;
+  TaskProgress(TaskRegistry& registry, std::uint32_t slot, std::uint64_t sequence)
+      : registry_(&registry), slot_(slot), sequence_(sequence) {}
+
+  TaskRegistry* registry_ = nullptr;
+  std::uint32_t slot_ = 0;
+  std::uint64_t sequence_ = 0;
 };
 
 // One unit of work on the calling thread, from construction to destruction. Ends on the thread that
@@ -174,9 +225,21 @@ class Task {
   // The innermost task of the calling thread, kNone outside any.
   static TaskId current();
 
+  // Marks the innermost task of the calling thread as streaming: a handler that lives as long as
+  // its client, such as an event stream, a long poll or a WebSocket. The watchdog then does not ask
+  // how old it is, but flags it when it has made no progress for `stalled_after` (from now on; at
+  // least 1 ms, in whole milliseconds), and says so when it moves again. Nothing is marked by
+  // guesswork: neither by a flush nor by a chunked response. A second call changes the threshold.
+  //
+  //   const TaskProgress progress = Task::stream(30s);
+  //   while (…) { if (!response.write(event) || !response.flush()) return; progress.made(); }
+  //
+  // Outside any task: a handle that does nothing.
+  static TaskProgress stream(Duration stalled_after);
+
  private:
   TaskRegistry& registry_;
-  TaskId outer_;
+  TaskRegistry::Current outer_;
   TaskRegistry::Claim claim_;
 };
 

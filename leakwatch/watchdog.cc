@@ -19,6 +19,19 @@ bool has_leaked(const TaskInfo& task, MonotonicTime now) {
   return task.has_timeout() && now - task.gives_up_at >= WatchdogOptions::kLeakGrace;
 }
 
+bool has_stalled(const TaskInfo& task, MonotonicTime now) {
+  return task.streaming() && task.without_progress(now) >= task.stalled_after;
+}
+
+bool is_past(const TaskInfo& task, Duration threshold, MonotonicTime now) {
+  return task.streaming() ? has_stalled(task, now) : task.age(now) >= threshold;
+}
+
+std::string_view message_of(const StuckReport& report) {
+  if (report.leaked) return "handler leaked past its timeout";
+  return report.stalled ? "stream stalled" : "handler stuck";
+}
+
 }  // namespace
 
 std::string_view episode_state_name(EpisodeState state) {
@@ -92,7 +105,7 @@ void Watchdog::run() {
 void Watchdog::step(MonotonicTime now) {
   std::lock_guard step_lock(step_mutex_);
   const std::vector<TaskInfo> live = registry_.snapshot();
-  close_ended(live, now);
+  close_over(live, now);
   const std::vector<TaskInfo> stuck = newly_flagged(live, now);
   if (!stuck.empty()) {
     std::vector<pid_t> threads;
@@ -107,28 +120,52 @@ void Watchdog::step(MonotonicTime now) {
   ++counters_.passes;
 }
 
-void Watchdog::close_ended(const std::vector<TaskInfo>& live, MonotonicTime now) {
+// `alive`: the episode's task as it is now, null if it has ended. One that has leaked stays so until
+// its end.
+bool Watchdog::is_over(const Episode& episode, const TaskInfo* alive) {
+  if (alive == nullptr) return true;
+  return alive->streaming() && !episode.leaked && alive->progressed_at != episode.progressed_at;
+}
+
+void Watchdog::close_over(const std::vector<TaskInfo>& live, MonotonicTime now) {
   std::vector<StuckReport> recovered;
   {
     std::lock_guard lock(mutex_);
     if (stuck_.empty()) return;
-    std::unordered_set<TaskId> alive;
-    for (const TaskInfo& task : live) alive.insert(task.id);
-    for (StuckReport& report : reports_) {
-      if (report.state != EpisodeState::kStuck || alive.contains(report.task.id)) continue;
-      report.state = EpisodeState::kRecovered;
-      report.total_age = report.task.age(now);
-      recovered.push_back(report);
-    }
-    counters_.recovered +=
-        std::erase_if(stuck_, [&](const auto& entry) { return !alive.contains(entry.first); });
+    recovered = close_over_locked(live, now);
   }
-  for (const StuckReport& report : recovered) {
-    log_.info("handler recovered", {{"report", report.number},
-                                    {"task", static_cast<std::uint64_t>(report.task.id)},
-                                    {"label", report.task.label},
-                                    {"age_ms", milliseconds(report.total_age)}});
+  for (const StuckReport& report : recovered) log_recovery(report);
+}
+
+// Forgets the episodes that are over, and returns their reports, those that are still kept.
+std::vector<StuckReport> Watchdog::close_over_locked(const std::vector<TaskInfo>& live,
+                                                     MonotonicTime now) {
+  std::unordered_map<TaskId, const TaskInfo*> alive;
+  for (const TaskInfo& task : live) alive.emplace(task.id, &task);
+  std::unordered_set<std::uint64_t> over;  // reports' numbers
+  counters_.recovered += std::erase_if(stuck_, [&](const auto& entry) {
+    const auto found = alive.find(entry.first);
+    if (!is_over(entry.second, found == alive.end() ? nullptr : found->second)) return false;
+    over.insert(entry.second.report);
+    return true;
+  });
+  std::vector<StuckReport> recovered;
+  for (StuckReport& report : reports_) {
+    if (!over.contains(report.number)) continue;
+    report.state = EpisodeState::kRecovered;
+    report.total_age = report.task.age(now);
+    recovered.push_back(report);
   }
+  return recovered;
+}
+
+void Watchdog::log_recovery(const StuckReport& report) {
+  const bool goes_on = report.stalled && registry_.is_live(report.task.id);
+  log_.info(goes_on ? "stream moves again" : "handler recovered",
+            {{"report", report.number},
+             {"task", static_cast<std::uint64_t>(report.task.id)},
+             {"label", report.task.label},
+             {"age_ms", milliseconds(report.total_age)}});
 }
 
 std::vector<TaskInfo> Watchdog::newly_flagged(const std::vector<TaskInfo>& live,
@@ -137,7 +174,7 @@ std::vector<TaskInfo> Watchdog::newly_flagged(const std::vector<TaskInfo>& live,
   std::lock_guard lock(mutex_);
   for (const TaskInfo& task : live) {
     const bool leaked = has_leaked(task, now);
-    if (!leaked && task.age(now) < options_.threshold) continue;
+    if (!leaked && !is_past(task, options_.threshold, now)) continue;
     const auto known = stuck_.find(task.id);
     if (known == stuck_.end() || (leaked && !known->second.leaked)) stuck.push_back(task);
   }
@@ -145,11 +182,13 @@ std::vector<TaskInfo> Watchdog::newly_flagged(const std::vector<TaskInfo>& live,
 }
 
 void Watchdog::flag(const TaskInfo& task, LiveStack stack, MonotonicTime now) {
-  // It may have ended while its stack was taken, and then the stack shows something else.
-  if (!registry_.is_live(task.id)) return;
+  // It may have ended, or moved, while its stack was taken, and then the stack shows something else.
+  const auto still = registry_.find(task.id);
+  if (!still || still->progressed_at != task.progressed_at) return;
   StuckReport report;
   report.task = task;
   report.leaked = has_leaked(task, now);
+  report.stalled = has_stalled(task, now);
   report.flagged_at = clock_.wall_now();
   report.age_when_flagged = task.age(now);
   report.stack = std::move(stack);
@@ -160,16 +199,20 @@ void Watchdog::flag(const TaskInfo& task, LiveStack stack, MonotonicTime now) {
   std::vector<LogField> fields = {{"report", report.number},
                                   {"task", static_cast<std::uint64_t>(task.id)},
                                   {"label", task.label},
-                                  {"age_ms", milliseconds(task.age(now))},
-                                  {"threshold_ms", milliseconds(options_.threshold)}};
+                                  {"age_ms", milliseconds(task.age(now))}};
+  if (task.streaming()) {
+    fields.emplace_back("without_progress_ms", milliseconds(task.without_progress(now)));
+    fields.emplace_back("threshold_ms", milliseconds(task.stalled_after));
+  } else {
+    fields.emplace_back("threshold_ms", milliseconds(options_.threshold));
+  }
   if (report.leaked) fields.emplace_back("timeout_ms", milliseconds(task.timeout()));
   const std::string text = format_stack(report.stack);
   fields.emplace_back("thread", task.thread);
   fields.emplace_back("thread_name", report.stack.thread_name);
   fields.emplace_back("state", report.stack.state);
   fields.emplace_back("stack", text);
-  log_.write(LogLevel::kWarn, report.leaked ? "handler leaked past its timeout" : "handler stuck",
-             fields);
+  log_.write(LogLevel::kWarn, message_of(report), fields);
 }
 
 // Adds the report, or makes it the present one of an episode that has begun already; returns it
@@ -185,8 +228,9 @@ StuckReport Watchdog::record_locked(StuckReport report) {
     return report;
   }
   report.number = ++counters_.flagged;
+  if (report.stalled) ++counters_.stalled;
   make_room_locked();
-  stuck_.emplace(report.task.id, Episode{report.number, report.leaked});
+  stuck_.emplace(report.task.id, Episode{report.number, report.leaked, report.task.progressed_at});
   reports_.push_back(report);
   return report;
 }

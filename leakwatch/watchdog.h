@@ -17,6 +17,10 @@
 // If it was flagged for its age before, its report says both from then on, and the log has a record
 // for each.
 //
+// A streaming task (Task::stream) may get as old as it likes. It is flagged, as "stream stalled",
+// when it has made no progress for the time that it named itself; that episode also ends, as "stream
+// moves again", when it makes progress or waits for its peer, and a later stall is a new one.
+//
 // A task is flagged between its threshold and threshold + interval(); a task that ends while its
 // stack is taken is not flagged at all. What is not promised: a task that passed the threshold and
 // ended between two passes is not seen.
@@ -70,11 +74,13 @@ struct StuckReport {
   std::uint64_t number = 0;  // 1, 2, 3 … in the order of flagging
   TaskInfo task;
   EpisodeState state = EpisodeState::kStuck;
-  bool leaked = false;  // it went on beyond its own timeout, TaskInfo::timeout()
+  bool leaked = false;   // it went on beyond its own timeout, TaskInfo::timeout()
+  bool stalled = false;  // it streams, and had made no progress for TaskInfo::stalled_after
   WallTime flagged_at{};
   Duration age_when_flagged{};
-  Duration
-      total_age{};  // kRecovered: how long the task lived, up to one interval too long; else zero
+  // kRecovered: how old the task was when it ended, or a stalled one when it moved again, up to one
+  // interval too much; else zero.
+  Duration total_age{};
   LiveStack stack;  // when flagged
 };
 
@@ -104,7 +110,8 @@ class Watchdog {
 
   struct Counters {
     std::uint64_t flagged = 0;
-    std::uint64_t leaked = 0;  // of these, past their own timeout
+    std::uint64_t leaked = 0;   // of these, past their own timeout
+    std::uint64_t stalled = 0;  // of these, streaming tasks without progress
     std::uint64_t recovered = 0;
     std::uint64_t stuck_now = 0;
     std::uint64_t reports_dropped = 0;
@@ -121,7 +128,9 @@ class Watchdog {
            Clock& clock);
 
   void run();
-  void close_ended(const std::vector<TaskInfo>& live, MonotonicTime now);
+  void close_over(const std::vector<TaskInfo>& live, MonotonicTime now);
+  std::vector<StuckReport> close_over_locked(const std::vector<TaskInfo>& live, MonotonicTime now);
+  void log_recovery(const StuckReport& report);
   std::vector<TaskInfo> newly_flagged(const std::vector<TaskInfo>& live, MonotonicTime now) const;
   void flag(const TaskInfo& task, LiveStack stack, MonotonicTime now);
   StuckReport record_locked(StuckReport report);
@@ -140,7 +149,9 @@ class Watchdog {
   struct Episode {
     std::uint64_t report = 0;  // its number
     bool leaked = false;
+    MonotonicTime progressed_at{};  // the task's, when it was flagged
   };
+  static bool is_over(const Episode& episode, const TaskInfo* alive);
   std::unordered_map<TaskId, Episode> stuck_;
   Counters counters_;
   bool stopping_ = false;

@@ -24,6 +24,7 @@ Metrics example() {
   metrics.process.cpu_seconds = 1.25;
   metrics.tasks.live = 3;
   metrics.watchdog.leaked = 2;
+  metrics.watchdog.stalled = 9;
   metrics.stuck_after = 5s;
   metrics.timeout_pools.push_back({"p", {.calls = 7, .timed_out = 1}});
   for (const char* name : {"main", "admin"}) {
@@ -81,7 +82,8 @@ TEST_CASE("Prometheus text: values, labels, states") {
   const std::string text = prometheus_text(example());
   for (const char* line :
        {"vigil_build_info{version=\"1.2.3\"} 1", "process_cpu_seconds_total 1.25", "vigil_tasks 3",
-        "vigil_watchdog_leaked_total 2", "vigil_watchdog_threshold_seconds 5",
+        "vigil_watchdog_leaked_total 2", "vigil_watchdog_stalled_total 9",
+        "vigil_watchdog_threshold_seconds 5",
         "vigil_http_connections{server=\"admin\",state=\"idle\"} 4",
         "vigil_http_timeouts_total{server=\"main\",phase=\"idle\"} 5",
         "vigil_http_connections{server=\"main\",state=\"queued\"} 2",
@@ -130,6 +132,7 @@ TEST_CASE("JSON has the same numbers") {
   CHECK(json["version"] == "1.2.3");
   CHECK(json["tasks"]["live"] == 3);
   CHECK(json["watchdog"]["leaked"] == 2);
+  CHECK(json["watchdog"]["stalled"] == 9);
   CHECK(json["timeout_pools"]["p"]["timed_out"] == 1);
   const auto& server = json["servers"]["main"];
   CHECK(server["connections"]["idle"] == 4);

@@ -4,6 +4,7 @@
 #include <memory>
 #include <set>
 #include <thread>
+#include <vector>
 
 #include "base/fake_clock.h"
 #include "base/thread_id.h"
@@ -109,8 +110,11 @@ TEST_CASE("a full table runs further tasks untracked, counts them, and recovers"
     CHECK(registry.counters().live == 16);
   }
   tasks.pop_back();
-  Task again(registry, label);
-  CHECK(again.id() != TaskId::kNone);
+  {
+    Task again(registry, label);
+    CHECK(again.id() != TaskId::kNone);
+  }
+  while (!tasks.empty()) tasks.pop_back();  // they nest: the last one first
 }
 
 TEST_CASE("the same text is the same label") {
@@ -152,6 +156,47 @@ TEST_CASE("a reader never sees a torn task") {
   CHECK(seen > 0);
   CHECK(torn == 0);
   CHECK(registry.counters().live == 0);
+}
+
+TEST_CASE("streaming is said of the innermost task of the thread, and ends with it") {
+  FakeClock clock;
+  TaskRegistry registry(clock);
+  (void)Task::stream(std::chrono::seconds(1));  // outside any task: nothing
+  Task::stream(std::chrono::seconds(1)).made();
+  const Task outer(registry, registry.intern("outer"));
+  TaskProgress progress;
+  TaskId id{};
+  {
+    const Task inner(registry, registry.intern("inner"));
+    id = inner.id();
+    progress = Task::stream(std::chrono::microseconds(1));
+    CHECK(registry.find(id)->stalled_after == std::chrono::milliseconds(1));
+    progress = Task::stream(Duration::max());  // no limit that anybody sees the end of
+    CHECK(registry.find(id)->stalled_after > std::chrono::hours(24 * 40));
+    CHECK(registry.find(id)->progressed_at == clock.now());
+    clock.advance(std::chrono::seconds(3));
+    CHECK(registry.find(id)->without_progress(clock.now()) == std::chrono::seconds(3));
+    std::thread([&] { progress.made(); }).join();
+    CHECK(registry.find(id)->without_progress(clock.now()) == Duration::zero());
+    progress.waits();
+    clock.advance(std::chrono::seconds(3));
+    CHECK(registry.find(id)->without_progress(clock.now()) == Duration::zero());
+  }
+  CHECK_FALSE(registry.find(outer.id())->streaming());
+  // The next task of the slot is no stream, and the old handle does not touch it.
+  std::vector<std::unique_ptr<Task>> tasks;
+  for (int i = 0; i < 40; ++i) {
+    tasks.push_back(std::make_unique<Task>(registry, registry.intern("next")));
+    (void)Task::stream(std::chrono::seconds(9));
+  }
+  clock.advance(std::chrono::seconds(5));
+  progress.made();
+  for (const TaskInfo& task : registry.snapshot()) {
+    if (task.label == "next") CHECK(task.without_progress(clock.now()) == std::chrono::seconds(5));
+  }
+  while (!tasks.empty()) tasks.pop_back();
+  const Task plain(registry, registry.intern("plain"));
+  CHECK_FALSE(registry.find(plain.id())->streaming());
 }
 
 }  // namespace
