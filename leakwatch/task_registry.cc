@@ -31,7 +31,7 @@ struct alignas(64) TaskRegistry::Slot {
   std::atomic<std::uint64_t> sequence{kFree};
   std::atomic<std::int64_t> started_ns{0};
   std::atomic<std::int64_t> gives_up_at_ns{0};
-  std::atomic<const std::string*> label{nullptr};
+  std::atomic<const sampler::WorkName*> label{nullptr};
   std::atomic<TaskId> parent{TaskId::kNone};
   std::atomic<pid_t> thread{0};
   std::atomic<std::uint32_t> next_free{kNoSlot};
@@ -68,8 +68,7 @@ TaskRegistry::TaskRegistry(Clock& clock, TaskRegistryOptions options)
 TaskRegistry::~TaskRegistry() = default;
 
 TaskLabel TaskRegistry::intern(std::string_view text) {
-  std::lock_guard lock(labels_mutex_);
-  return TaskLabel(&*labels_.emplace(text).first);
+  return TaskLabel(sampler::work_name(text));
 }
 
 // Numbers that people read aloud: the first slot of each list in turn, then the second of each, so
@@ -135,7 +134,7 @@ TaskRegistry::Claim TaskRegistry::begin(TaskLabel label, const TaskStart& start)
   slot.started_ns.store(start.now.time_since_epoch().count(), std::memory_order_release);
   slot.gives_up_at_ns.store(start.gives_up_at.time_since_epoch().count(),
                             std::memory_order_release);
-  slot.label.store(label.text_, std::memory_order_release);
+  slot.label.store(label.name_, std::memory_order_release);
   slot.parent.store(start.parent, std::memory_order_release);
   slot.thread.store(current_thread_id(), std::memory_order_release);
   slot.stalled_after_ms.store(0, std::memory_order_release);
@@ -183,7 +182,7 @@ std::optional<TaskInfo> TaskRegistry::read(std::uint32_t index) const {
   info.id = id_of(index, generation_of(before));
   info.started = MonotonicTime(Duration(slot.started_ns.load(std::memory_order_acquire)));
   info.gives_up_at = MonotonicTime(Duration(slot.gives_up_at_ns.load(std::memory_order_acquire)));
-  const std::string* label = slot.label.load(std::memory_order_acquire);
+  const sampler::WorkName* label = slot.label.load(std::memory_order_acquire);
   info.parent = slot.parent.load(std::memory_order_acquire);
   info.thread = slot.thread.load(std::memory_order_acquire);
   info.stalled_after =
@@ -194,7 +193,7 @@ std::optional<TaskInfo> TaskRegistry::read(std::uint32_t index) const {
   }
   // Moved meanwhile: that task has ended, and one that began just now is nobody's concern yet.
   if (slot.sequence.load(std::memory_order_acquire) != before) return std::nullopt;
-  if (label != nullptr) info.label = *label;
+  if (label != nullptr) info.label = label->text;
   return info;
 }
 
@@ -242,9 +241,12 @@ Task::Task(TaskRegistry& registry, TaskLabel label, const TaskStart& start)
   if (start.parent == TaskId::kNone) with_parent.parent = current();
   claim_ = registry.begin(label, with_parent);
   if (claim_.id != TaskId::kNone) TaskRegistry::current_ = {&registry, claim_};
+  outer_work_ =
+      sampler::enter_task({label.name_, static_cast<std::uint64_t>(claim_.id), start.now});
 }
 
 Task::~Task() {
+  sampler::leave_task(outer_work_);
   TaskRegistry::current_ = outer_;
   registry_.end(claim_);
 }

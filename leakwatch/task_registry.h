@@ -31,38 +31,38 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
 #include "base/clock.h"
+#include "sampler/thread_work.h"
 
 namespace vigil::leakwatch {
 
 // Names one activation for the life of the registry; 0 is "none". Printed as a decimal number.
 enum class TaskId : std::uint64_t { kNone = 0 };
 
-// What a task is called: usually its route. Made by TaskRegistry::intern(); cheap to copy; lives as
-// long as the registry.
+// What a task is called: usually its route. Made by TaskRegistry::intern(); cheap to copy; valid for
+// the life of the process.
 class TaskLabel {
  public:
   TaskLabel() = default;
-  std::string_view text() const { return text_ == nullptr ? std::string_view() : *text_; }
+  std::string_view text() const { return name_ == nullptr ? std::string_view() : name_->text; }
 
  private:
   friend class TaskRegistry;
-  explicit TaskLabel(const std::string* text) : text_(text) {}
-  const std::string* text_ = nullptr;
+  friend class Task;
+  explicit TaskLabel(const sampler::WorkName* name) : name_(name) {}
+  const sampler::WorkName* name_ = nullptr;
 };
 
 // A live task as a reader saw it.
 struct TaskInfo {
   TaskId id = TaskId::kNone;
   TaskId parent = TaskId::kNone;  // on whose behalf it runs: as a rule the one it is nested in
-  std::string_view label;         // lives as long as the registry
+  std::string_view label;         // valid for the life of the process
   pid_t thread = 0;               // the kernel's id of the thread that runs it
   MonotonicTime started{};
   // When whoever waits for the task gives it up; kNoDeadline if nobody does.
@@ -110,8 +110,9 @@ class TaskRegistry {
   TaskRegistry(const TaskRegistry&) = delete;
   TaskRegistry& operator=(const TaskRegistry&) = delete;
 
-  // The label for `text`; the same text gives the same label. Takes a lock and may allocate: for
-  // start-up, or for a bounded set of names. Never for text that a client chooses.
+  // The label for `text`; the same text gives the same label. Takes a lock and may allocate, and
+  // what it allocates is never freed: for start-up, or for a bounded set of names. Never for text
+  // that a client chooses.
   TaskLabel intern(std::string_view text);
 
   // All live tasks, oldest first. A task that begins or ends meanwhile may or may not be in it;
@@ -172,9 +173,6 @@ class TaskRegistry {
   std::unique_ptr<Slot[]> slots_;
   std::unique_ptr<FreeList[]> lists_;
   std::atomic<std::uint64_t> untracked_{0};
-
-  std::mutex labels_mutex_;
-  std::unordered_set<std::string> labels_;  // guarded by labels_mutex_; nodes never move
 };
 
 // By which a streaming task says that it moves. Cheap to copy. Thread-safe: any thread that works for
@@ -241,6 +239,7 @@ class Task {
   TaskRegistry& registry_;
   TaskRegistry::Current outer_;
   TaskRegistry::Claim claim_;
+  sampler::OuterWork outer_work_;
 };
 
 }  // namespace vigil::leakwatch

@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -12,7 +13,7 @@
 #include "sampler/proc_thread.h"
 #include "sampler/sample_session.h"
 #include "sampler/signal_capture.h"
-#include "sampler/stack_counter.h"
+#include "sampler/thread_work.h"
 
 namespace vigil::sampler {
 namespace {
@@ -34,12 +35,13 @@ std::int64_t own_cpu_ns() {
 // One capture, on its caller's thread.
 class Capture {
  public:
-  Capture(int hz, Clock& clock, Modules& modules, Unwinder& unwinder, SignalChannel& channel,
-          std::unique_ptr<SampleSession> session)
+  Capture(const CpuProfileOptions& options, Clock& clock, Modules& modules, Unwinder& unwinder,
+          SignalChannel& channel, std::unique_ptr<SampleSession> session)
       : clock_(clock),
         modules_(modules),
         unwinder_(unwinder),
-        period_ns_(1'000'000'000 / hz),
+        period_ns_(1'000'000'000 / options.hz),
+        samples_(options.samples),
         session_(std::move(session)),
         timers_(std::make_unique<CpuTimers>(channel.signal_number(), session_->signal_value(),
                                             std::chrono::nanoseconds(period_ns_))),
@@ -49,17 +51,22 @@ class Capture {
 
   // One round: new threads, waiting samples.
   void step(MonotonicTime now);
+  // When the next round is due at the latest.
+  MonotonicTime next_step(MonotonicTime now) const {
+    return std::min<MonotonicTime>(now + kStep, samples_.next_threshold());
+  }
   // No more samples from here on; what there is becomes the profile.
   StackProfile finish();
 
  private:
-  void take(const sigsafe::Slot& slot);
+  void take(const sigsafe::Slot& slot, MonotonicTime now);
   void refresh_modules(MonotonicTime now);
 
   Clock& clock_;
   Modules& modules_;
   Unwinder& unwinder_;
   const std::int64_t period_ns_;
+  SampleTable samples_;
   std::unique_ptr<SampleSession> session_;
   std::unique_ptr<CpuTimers> timers_;
   const MonotonicTime start_;
@@ -68,7 +75,6 @@ class Capture {
   const std::int64_t cpu_ns_start_ = own_cpu_ns();
   const pid_t own_tid_ = current_thread_id();
 
-  StackCounter stacks_;
   bool met_unknown_code_ = false;
   std::int64_t samples_without_stack_ = 0;
   std::int64_t stacks_truncated_ = 0;
@@ -84,28 +90,31 @@ void Capture::refresh_modules(MonotonicTime now) {
   met_unknown_code_ = false;
 }
 
-void Capture::take(const sigsafe::Slot& slot) {
+void Capture::take(const sigsafe::Slot& slot, MonotonicTime now) {
   const RegisterSet registers = registers_of(slot);
   const std::int64_t weight = slot.weight;
   if (slot.stack_bytes == 0) samples_without_stack_ += weight;
   Stack stack = unwinder_.unwind(registers, stack_of(slot), kFramesMax);
   if (stack.end != StackEnd::kComplete) stacks_truncated_ += weight;
   if (stack.end == StackEnd::kNoUnwindInfo) met_unknown_code_ = true;
-  stacks_.add(std::move(stack), weight);
+  samples_.add(samples_.cell_of(std::move(stack), work_of(slot.work), {}),
+               {weight, weight * period_ns_}, now);
 }
 
 void Capture::step(MonotonicTime now) {
   refresh_modules(now);
   // Without a list the threads that have timers keep them.
   if (const auto tids = list_threads()) timers_->follow(*tids, own_tid_);
-  session_->drain([this](const sigsafe::Slot& slot) { take(slot); });
+  session_->drain([&](const sigsafe::Slot& slot) { take(slot, now); });
+  samples_.settle(now);
 }
 
 StackProfile Capture::finish() {
   const std::int64_t threads_unsampled = static_cast<std::int64_t>(timers_->refused());
   timers_.reset();
   session_->close();
-  session_->drain([this](const sigsafe::Slot& slot) { take(slot); });
+  const MonotonicTime now = clock_.now();
+  session_->drain([&](const sigsafe::Slot& slot) { take(slot, now); });
 
   StackProfile profile;
   profile.name = "profile";
@@ -114,11 +123,8 @@ StackProfile Capture::finish() {
   profile.period_type = {"cpu", "nanoseconds"};
   profile.period = period_ns_;
   profile.start = wall_start_;
-  profile.duration = clock_.now() - start_;
-  for (StackCounter::Count& counted : stacks_.take()) {
-    profile.samples.push_back(
-        {std::move(counted.stack), {counted.weight, counted.weight * period_ns_}, {}});
-  }
+  profile.duration = now - start_;
+  samples_.finish(now, profile);
   profile.counters["samples_lost"] = static_cast<std::int64_t>(session_->lost());
   profile.counters["samples_without_stack"] = samples_without_stack_;
   profile.counters["stacks_truncated"] = stacks_truncated_;
@@ -141,7 +147,7 @@ Result<StackProfile> CpuProfiler::profile(const CpuProfileOptions& options, std:
   auto session = SampleSession::open(channel_);
   if (!session) return std::move(session).error();
 
-  Capture capture(options.hz, clock_, modules_, unwinder_, channel_, std::move(*session));
+  Capture capture(options, clock_, modules_, unwinder_, channel_, std::move(*session));
   std::mutex mutex;
   std::condition_variable wake;
   // Takes the mutex, so that a stop between our look at `stop` and our sleep is not missed.
@@ -156,7 +162,7 @@ Result<StackProfile> CpuProfiler::profile(const CpuProfileOptions& options, std:
     capture.step(now);
     lock.lock();
     if (stop.stop_requested() || now >= options.deadline) break;
-    clock_.wait_until(lock, wake, std::min<MonotonicTime>(options.deadline, now + kStep));
+    clock_.wait_until(lock, wake, std::min(options.deadline, capture.next_step(now)));
   }
   lock.unlock();
   return capture.finish();

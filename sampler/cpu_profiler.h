@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "sampler/module_table.h"
+#include "sampler/sample_table.h"
 #include "sampler/signal_channel.h"
 #include "sampler/stack_profile.h"
 #include "sampler/unwinder.h"
@@ -28,6 +29,7 @@ inline constexpr int kCpuHzDefault = 100;
 struct CpuProfileOptions {
   int hz = kCpuHzDefault;  // samples per CPU-second of each thread; kCpuHzMin..kCpuHzMax
   MonotonicTime deadline = kNoDeadline;  // when the capture ends by itself
+  SampleOptions samples = {};            // filters and labels
 };
 
 // Thread-safe: up to sigsafe::kSessionsMax captures run at once, each complete and each at its own
@@ -43,9 +45,9 @@ class CpuProfiler {
   // seen with the probability of its share of that time.
   //
   // The profile: types samples/count and cpu/nanoseconds, period 1e9 / hz cpu nanoseconds; one
-  // sample for each distinct stack. Counters: samples_lost (no free slot), samples_without_stack,
-  // stacks_truncated (walks that did not reach the thread's first frame), threads_unsampled (no
-  // timer could be made), collector_cpu_ns. Errors: invalid_argument (hz), busy (kSessionsMax
+  // sample for each distinct stack and set of labels. Counters: samples_lost (no free slot),
+  // samples_without_stack, stacks_truncated (walks that did not reach the thread's first frame),
+  // threads_unsampled (no timer could be made), collector_cpu_ns, and those of SampleTable. Errors: invalid_argument (hz), busy (kSessionsMax
   // captures run already), unsupported (no CPU timers here). Cost: about 3 us for the sampled
   // thread a sample, 15 us for the collector.
   Result<StackProfile> profile(const CpuProfileOptions& options, std::stop_token stop);

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/result.h"
+#include "sampler/labels.h"
 #include "sampler/signal_channel.h"
 
 namespace vigil::sampler {
@@ -24,12 +25,13 @@ class SampleSession {
   std::uint64_t signal_value() const;
 
   // Calls `use(const sigsafe::Slot&)` for each sample of this session that is complete, and frees
-  // its slot.
+  // its slot. The slot's labels are given back; work_of() keeps them.
   template <typename Use>
   void drain(Use&& use) {
     for (sigsafe::Slot& slot : channel_.tables().samples) {
       if (slot.word.load(std::memory_order_acquire) != done_) continue;
       use(static_cast<const sigsafe::Slot&>(slot));
+      release_labels(slot.work);
       slot.move(sigsafe::SlotState::kDone, sigsafe::SlotState::kFree, index_);
     }
   }

@@ -91,8 +91,10 @@ std::optional<SignalCapture::Answer> SignalCapture::take_answer() {
   });
   if (done == requests_.end()) return std::nullopt;
   Slot& slot = *done->slot;
-  Answer answer{done->ticket, &slot, registers_of(slot), stack_of(slot),
-                std::chrono::nanoseconds(slot.handler_ns)};
+  Answer answer{done->ticket,       &slot,
+                registers_of(slot), stack_of(slot),
+                work_of(slot.work), std::chrono::nanoseconds(slot.handler_ns)};
+  release_labels(slot.work);
   requests_.erase(done);
   return answer;
 }
@@ -148,6 +150,7 @@ std::vector<std::size_t> SignalCapture::give_up() {
         slot.move(SlotState::kWriting, SlotState::kRevoked, pending.generation)) {
       park(pending);
     } else {
+      release_labels(slot.work);
       slot.move(SlotState::kDone, SlotState::kFree, pending.generation);
     }
   }

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "sampler/registers.h"
 #include "sampler/signal_channel.h"
+#include "sampler/thread_work.h"
 
 namespace vigil::sampler {
 
@@ -53,6 +54,7 @@ class SignalCapture {
     sigsafe::Slot* slot = nullptr;
     RegisterSet registers;
     StackCopy stack;  // borrows the slot: valid until release()
+    ThreadWork work;
     Duration held{};
   };
   std::optional<Answer> take_answer();

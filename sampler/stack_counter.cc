@@ -4,7 +4,7 @@
 
 namespace vigil::sampler {
 
-std::size_t StackCounter::Hash::operator()(const Stack& stack) const {
+std::size_t StackHash::operator()(const Stack& stack) const {
   // FNV-1a, a word at a time, with a final shift: addresses differ in their low and middle bits.
   std::uint64_t hash = 0xcbf29ce484222325u;
   for (const FrameAddress& frame : stack.frames) {

@@ -10,6 +10,11 @@
 
 namespace vigil::sampler {
 
+// For maps whose keys are stacks.
+struct StackHash {
+  std::size_t operator()(const Stack& stack) const;
+};
+
 // Equal means the same frames and the same end, compared in full: two stacks whose hashes happen to
 // agree stay two. Not thread-safe.
 class StackCounter {
@@ -26,10 +31,7 @@ class StackCounter {
   std::size_t size() const { return counts_.size(); }
 
  private:
-  struct Hash {
-    std::size_t operator()(const Stack& stack) const;
-  };
-  std::unordered_map<Stack, std::int64_t, Hash> counts_;
+  std::unordered_map<Stack, std::int64_t, StackHash> counts_;
 };
 
 }  // namespace vigil::sampler

@@ -144,6 +144,7 @@ void StackCollector::Impl::capture_own(ThreadStack& thread) {
   thread.sp = own.registers.sp();
   thread.bytes_copied = own.bytes.size();
   thread.stack = unwinder_.unwind(own.registers, own.stack, options_.frames_max);
+  thread.work = own_work();
 }
 
 Look StackCollector::Impl::look_blocked(ThreadStack& thread, std::uint64_t witness) {
@@ -156,6 +157,7 @@ Look StackCollector::Impl::look_blocked(ThreadStack& thread, std::uint64_t witne
   std::size_t bytes_max = std::min(kFirstCopyBytes, options_.stack_bytes_max);
   while (true) {
     const StackCopy copy = copy_stack(thread.call.sp, bytes_max, stack_end, buffer_);
+    thread.work = work_of_thread(thread.tid);
     const Result<std::uint64_t> after = read_run_witness(thread.tid);
     if (!after || *after != witness) return Look::kMoved;
     thread.bytes_copied = copy.bytes.size();
@@ -295,6 +297,7 @@ void StackCollector::Impl::take_answers(std::vector<ThreadStack>& threads) {
     thread.sp = answer->registers.sp();
     thread.bytes_copied = answer->stack.bytes.size();
     thread.held = answer->held;
+    thread.work = answer->work;
     thread.stack = unwinder_.unwind(answer->registers, answer->stack, options_.frames_max);
     signals_.release(*answer);
   }

@@ -26,6 +26,7 @@
 #include "sampler/module_table.h"
 #include "sampler/proc_thread.h"
 #include "sampler/signal_channel.h"
+#include "sampler/thread_work.h"
 #include "sampler/unwinder.h"
 
 namespace vigil::sampler {
@@ -65,6 +66,7 @@ struct ThreadStack {
   std::uintptr_t pc = 0;  // 0 when not known
   std::uintptr_t sp = 0;
   Stack stack;
+  ThreadWork work;  // its task and labels at that moment, as far as both are known
   std::size_t bytes_copied = 0;
   Duration held{};  // how long the thread itself was kept: zero unless step is kSignal
 };

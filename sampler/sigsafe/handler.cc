@@ -11,6 +11,7 @@
 #include "sampler/sigsafe/errno_guard.h"
 #include "sampler/sigsafe/raw_syscall.h"
 #include "sampler/sigsafe/self_memory.h"
+#include "sampler/sigsafe/thread_work.h"
 
 namespace vigil::sampler::sigsafe {
 namespace {
@@ -50,6 +51,7 @@ void fill(Slot& slot, const ucontext_t& context, const Tables& tables) noexcept 
   const auto sp = static_cast<std::uintptr_t>(context.uc_mcontext.gregs[REG_RSP]);
   const std::uint64_t end = stack_end_above(sp, tables);
   slot.tid = static_cast<std::int32_t>(raw_syscall(SYS_gettid));
+  slot.work = take_own_work();
   slot.stack_end = end;
   // Below the lowest frame of a full stack is its guard page: then without the red zone.
   for (const std::size_t below : kBelowStackPointer) {
@@ -90,6 +92,10 @@ void on_request(Tables& tables, SignalValue value, const ucontext_t& context) no
     tables.counters.captures.fetch_add(1, std::memory_order_relaxed);
     wake_collectors(tables);
   } else {
+    // This thread's own reference remains: ours is not the last.
+    if (slot.work.labels != nullptr) {
+      slot.work.labels->references.fetch_sub(1, std::memory_order_relaxed);
+    }
     slot.move(SlotState::kRevoked, SlotState::kFree, value.generation);
     tables.counters.captures_late.fetch_add(1, std::memory_order_relaxed);
   }

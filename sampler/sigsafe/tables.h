@@ -15,6 +15,8 @@
 #include <cstdint>
 #include <span>
 
+#include "sampler/sigsafe/thread_work.h"
+
 namespace vigil::sampler::sigsafe {
 
 // Bytes of stack that a slot takes. 64 KiB cost 2.4 us to copy, and hold 99 of 100 stacks whole.
@@ -61,7 +63,10 @@ struct Slot {
   std::uint64_t stack_end = 0;   // first address above the stack, 0 if unknown
   std::uint64_t handler_ns = 0;  // requested captures: how long the handler kept the thread
   std::array<std::uint64_t, kRegisterSlots>
-      registers{};             // DWARF order: rax rdx rcx rbx rsi rdi rbp rsp r8..r15 rip
+      registers{};  // DWARF order: rax rdx rcx rbx rsi rdi rbp rsp r8..r15 rip
+  // What the thread worked on. Holds a reference to its labels, which is given back before the slot
+  // is free.
+  WorkMark work;
   std::byte* stack = nullptr;  // kStackCopyMax bytes, set once
 
   // The transitions. Each returns whether it happened; see SlotState.
