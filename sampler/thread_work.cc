@@ -113,9 +113,11 @@ void list_this_thread() noexcept {
   std::call_once(once, [] { pthread_atfork(nullptr, nullptr, &forget_others_after_fork); });
   t_unlisting.tid = ::gettid();
   t_listed.work = &sigsafe::t_work;
-  {
+  try {
     const std::lock_guard lock(listed().mutex);
     listed().by_tid[t_unlisting.tid] = &t_listed;
+  } catch (const std::bad_alloc&) {
+    return;  // a sample of this thread has no labels; its next task tries again
   }
   sigsafe::t_work.is_listed = true;
 }
