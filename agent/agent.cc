@@ -16,6 +16,7 @@
 #include "sampler/symbolizer.h"
 #include "sampler/thread_snapshot.h"
 #include "sampler/unwinder.h"
+#include "sampler/wall_profiler.h"
 #include "server-core/server.h"
 
 namespace vigil {
@@ -74,12 +75,15 @@ struct Agent::Parts {
   std::unique_ptr<sampler::StackCollector> collector;
   std::unique_ptr<sampler::Symbolizer> symbolizer;
   std::unique_ptr<sampler::CpuProfiler> cpu;
+  std::unique_ptr<sampler::WallProfiler> wall;
   std::unique_ptr<sampler::HeapProfiler> heap;
   std::string heap_absent;
   std::unique_ptr<leakwatch::LiveStacks> stacks;
   std::unique_ptr<leakwatch::Watchdog> watchdog;
   leakwatch::TaskRegistry listener_tasks;
   endpoints::MetricSources sources;
+  endpoints::CaptureGate captures;
+  endpoints::ProfileTotals totals;
   std::unique_ptr<endpoints::Services> services;
   std::unique_ptr<http::Server> listener;
 
@@ -102,6 +106,7 @@ Result<void> Agent::Parts::start_sampler() {
   if (!created) return std::move(created).error();
   collector = *std::move(created);
   cpu = std::make_unique<sampler::CpuProfiler>(clock, modules, unwinder, *channel);
+  wall = std::make_unique<sampler::WallProfiler>(clock, *collector);
   stacks = std::make_unique<leakwatch::LiveStacks>(*collector, modules, *symbolizer);
   return {};
 }
@@ -146,6 +151,9 @@ Result<void> Agent::Parts::start_listener(const AgentOptions& options, LogSink& 
                           .symbolizer = *symbolizer,
                           .collector = *collector,
                           .cpu = *cpu,
+                          .wall = *wall,
+                          .captures = captures,
+                          .totals = totals,
                           .heap = heap.get(),
                           .heap_absent = heap_absent,
                           .sources = &sources,

@@ -1,11 +1,13 @@
 #include "endpoints/dump.h"
 
+#include <map>
 #include <unordered_map>
 #include <unordered_set>
 
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "sampler/thread_work.h"
 
 namespace vigil::endpoints {
 namespace {
@@ -25,12 +27,30 @@ std::string json_quoted(std::string_view text) {
   return out + "\"";
 }
 
+// ", labels:{"method":"GET","route":"/x"}", ascending by key; empty without any. The program's own
+// replace those of the task's label, as in profiles.
+std::string labels_of(std::string_view task_label, const LiveStack* stack) {
+  std::map<std::string_view, std::string_view> labels;
+  const sampler::NameParts parts = sampler::split_name(task_label);
+  if (!parts.method.empty()) labels["method"] = parts.method;
+  if (!parts.route.empty()) labels["route"] = parts.route;
+  if (stack != nullptr) {
+    for (const auto& [key, value] : stack->labels) labels[key] = value;
+  }
+  std::string out;
+  for (const auto& [key, value] : labels) {
+    out += out.empty() ? ", labels:{" : ",";
+    out += json_quoted(key) + ":" + json_quoted(value);
+  }
+  return out.empty() ? out : out + "}";
+}
+
 void append_task(std::string& out, const TaskInfo& task, const LiveStack* stack,
                  MonotonicTime now) {
   const Duration age = task.age(now);
-  fmt::format_to(std::back_inserter(out), "goroutine {} [{}{}, labels:{{\"route\":{}}}]:\n",
+  fmt::format_to(std::back_inserter(out), "goroutine {} [{}{}{}]:\n",
                  static_cast<std::uint64_t>(task.id), stack ? stack->state : "gone",
-                 minutes_of(age), json_quoted(task.label));
+                 minutes_of(age), labels_of(task.label, stack));
   if (stack) out += format_stack(*stack);
   fmt::format_to(std::back_inserter(out), "# task {}: {}, age {}, thread {} {}\n",
                  static_cast<std::uint64_t>(task.id), valid_utf8(task.label), format_duration(age),
@@ -42,7 +62,8 @@ void append_task(std::string& out, const TaskInfo& task, const LiveStack* stack,
 }
 
 void append_thread(std::string& out, const LiveStack& stack) {
-  fmt::format_to(std::back_inserter(out), "goroutine {} [{}]:\n", stack.thread, stack.state);
+  fmt::format_to(std::back_inserter(out), "goroutine {} [{}{}]:\n", stack.thread, stack.state,
+                 labels_of({}, &stack));
   out += format_stack(stack);
   fmt::format_to(std::back_inserter(out), "# thread {} {}\n", stack.thread,
                  valid_utf8(stack.thread_name));

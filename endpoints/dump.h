@@ -13,7 +13,7 @@ namespace vigil::endpoints {
 // Go's `debug=2` shape, one block a task, oldest first, then one a thread without task; blank lines
 // between:
 //
-//   goroutine 12 [futex wait, 3 minutes, labels:{"route":"GET /stuck"}]:
+//   goroutine 12 [futex wait, 3 minutes, labels:{"method":"GET","route":"/stuck"}]:
 //   demo::wait_forever(...)
 //   	/src/demo/routes.cc:81 +0x31
 //   # task 12: GET /stuck, age 3m12s, thread 4711 vigil-work-3

@@ -1,6 +1,7 @@
 #include "endpoints/metrics.h"
 
 #include "base/version.h"
+#include "sampler/labels.h"
 
 namespace vigil::endpoints {
 
@@ -11,6 +12,10 @@ Metrics metrics_of(const Services& services) {
   metrics.tasks = services.tasks.counters();
   metrics.watchdog = services.watchdog.counters();
   metrics.stuck_after = services.watchdog.threshold();
+  metrics.profiles = services.totals.read();
+  metrics.captures_running = services.captures.running();
+  metrics.captures_refused = services.captures.refused();
+  metrics.labels_dropped = sampler::labels_dropped();
   if (services.sources == nullptr) return metrics;
   for (const ServerSource& source : services.sources->servers()) {
     metrics.servers.push_back({source.name, source.stats(),

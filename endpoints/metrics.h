@@ -4,10 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "endpoints/page.h"
+#include "endpoints/profile_totals.h"
 #include "endpoints/services.h"
 #include "leakwatch/task_registry.h"
 #include "leakwatch/watchdog.h"
@@ -45,6 +47,10 @@ struct Metrics {
   Duration stuck_after{0};
   std::vector<ServerMetrics> servers;
   std::vector<TimeoutPoolMetrics> timeout_pools;
+  std::map<std::string, ProfileTotals::Total> profiles;  // by name
+  int captures_running = 0;
+  std::uint64_t captures_refused = 0;
+  std::uint64_t labels_dropped = 0;
 };
 
 Metrics metrics_of(const Services& services);

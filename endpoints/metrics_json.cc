@@ -108,6 +108,14 @@ std::string vars_json(const Metrics& metrics, const std::vector<std::string>& co
                         {"running", pool.stats.running},
                         {"leaked", pool.stats.leaked}};
   }
+  ordered_json profiles = ordered_json::object();
+  for (const auto& [name, total] : metrics.profiles) {
+    profiles[name] = {
+        {"profiles", total.profiles},
+        {"samples", total.samples},
+        {"collector_cpu_seconds", seconds(std::chrono::nanoseconds(total.collector_cpu_ns))},
+        {"losses", total.losses}};
+  }
   const ordered_json document = {{"cmdline", command_line},
                                  {"version", metrics.version},
                                  {"process", to_json(metrics.process)},
@@ -115,6 +123,7 @@ std::string vars_json(const Metrics& metrics, const std::vector<std::string>& co
                                   {{"live", metrics.tasks.live},
                                    {"started", metrics.tasks.started},
                                    {"untracked", metrics.tasks.untracked}}},
+                                 {"profiles", std::move(profiles)},
                                  {"watchdog",
                                   {{"threshold_seconds", seconds(metrics.stuck_after)},
                                    {"stuck_now", metrics.watchdog.stuck_now},

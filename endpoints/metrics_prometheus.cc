@@ -134,6 +134,35 @@ void write_timeout_pools(Writer& out, const std::vector<TimeoutPoolMetrics>& poo
   each([](const Stats& stats) { return stats.leaked; });
 }
 
+void write_profiles(Writer& out, const Metrics& metrics) {
+  out.gauge("vigil_captures_running", "Captures that take their seconds now.");
+  out.sample({}, metrics.captures_running);
+  out.counter("vigil_captures_refused_total", "Captures refused because too many were running.");
+  out.sample({}, metrics.captures_refused);
+  out.counter("vigil_labels_dropped_total", "Labels of the program that did not fit its samples.");
+  out.sample({}, metrics.labels_dropped);
+  if (metrics.profiles.empty()) return;
+  out.counter("vigil_profiles_total", "Profiles taken.");
+  for (const auto& [name, total] : metrics.profiles) {
+    out.sample({{"profile", name}}, total.profiles);
+  }
+  out.counter("vigil_profile_samples_total", "Samples in the profiles taken.");
+  for (const auto& [name, total] : metrics.profiles) {
+    out.sample({{"profile", name}}, total.samples);
+  }
+  out.counter("vigil_profile_collector_cpu_seconds_total", "CPU time that collecting took.");
+  for (const auto& [name, total] : metrics.profiles) {
+    out.sample({{"profile", name}}, seconds(std::chrono::nanoseconds(total.collector_cpu_ns)));
+  }
+  out.counter("vigil_profile_losses_total",
+              "What profiles lack: samples lost, stacks truncated, threads without an answer.");
+  for (const auto& [name, total] : metrics.profiles) {
+    for (const auto& [what, count] : total.losses) {
+      out.sample({{"profile", name}, {"what", what}}, count);
+    }
+  }
+}
+
 class ServerWriter {
  public:
   ServerWriter(Writer& out, const std::vector<ServerMetrics>& servers)
@@ -326,6 +355,7 @@ std::string prometheus_text(const Metrics& metrics) {
   write_process(out, metrics);
   write_tasks(out, metrics);
   write_timeout_pools(out, metrics.timeout_pools);
+  write_profiles(out, metrics);
   if (!metrics.servers.empty()) ServerWriter(out, metrics.servers).write();
   return out.take();
 }

@@ -25,15 +25,27 @@ constexpr PageEntry kPages[] = {
      .render = goroutine_page,
      .description =
          "Stack traces of all tasks and threads. debug=2 prints one block for each, as an "
-         "uncaught panic does in Go."},
+         "uncaught panic does in Go.",
+     .takes_seconds = true},
     {.path = "/debug/pprof/heap",
      .render = heap_page,
-     .description = "A sampling of the memory allocations of live objects."},
+     .description = "A sampling of the memory allocations of live objects.",
+     .takes_seconds = true},
     {.path = "/debug/pprof/profile",
      .render = cpu_profile_page,
      .description =
-         "CPU profile. The seconds parameter sets its duration, hz its rate (100). Read it "
-         "with: go tool pprof URL",
+         "CPU profile. The seconds parameter sets its duration, hz its rate (100), route and "
+         "min_latency which requests count. Read it with: go tool pprof URL",
+     .seconds_default = 30},
+    {.path = "/debug/pprof/wall",
+     .render = wall_profile_page,
+     .description =
+         "Wall-clock profile: where threads spend their time, running or waiting, with the label "
+         "state. of=tasks takes those that are in a task, hz sets the rate (50).",
+     .seconds_default = 30},
+    {.path = "/debug/fgprof",
+     .render = fgprof_page,
+     .description = "The wall-clock profile under the name that Parca and Alloy ask for.",
      .seconds_default = 30},
     {.path = "/debug/pprof/cmdline",
      .render = cmdline_page,
@@ -43,6 +55,10 @@ constexpr PageEntry kPages[] = {
      .methods = Methods::kGetAndPost,
      .description =
          "Looks up the program counters of the request and gives their functions' names."},
+    {.path = "/debug/symbolz",
+     .render = symbol_page,
+     .methods = Methods::kGetAndPost,
+     .description = "The same, where go tool pprof looks for it when it reads /debug/fgprof."},
     {.path = "/debug/tasks",
      .render = tasks_page,
      .description = "What runs right now: each task with its age. format=json for programs."},
@@ -104,6 +120,12 @@ void extend_write_deadline(http::ResponseWriter& response, const http::Request& 
   response.set_write_deadline(request.deadline() + longer);
 }
 
+// Whether the page will take its time over this request: only profiles do.
+bool is_capture(const PageEntry& entry, const http::Request& request) {
+  if (entry.seconds_default > 0) return true;
+  return entry.takes_seconds && request.query("seconds").has_value();
+}
+
 void serve(const PageEntry& entry, const Services& services, http::ResponseWriter& response,
            http::Request& request) {
   PageRequest page_request{.method = request.method(),
@@ -118,6 +140,12 @@ void serve(const PageEntry& entry, const Services& services, http::ResponseWrite
     if (!read) return write_page(response, error_page(read.error()));
     body = *std::move(read);
     page_request.body = body;
+  }
+  CaptureGate::Pass pass;
+  if (is_capture(entry, request)) {
+    Result<CaptureGate::Pass> entered = services.captures.enter();
+    if (!entered) return write_page(response, error_page(entered.error()));
+    pass = *std::move(entered);
   }
   extend_write_deadline(response, request, entry, services);
   write_page(response, entry.render(page_request, services));

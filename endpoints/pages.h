@@ -22,6 +22,9 @@ struct PageEntry {
   // Seconds that the page takes when the request does not say: its write deadline is moved by as
   // much.
   int seconds_default = 0;
+  // Whether it takes `seconds` and waits for so long: such requests need a place at the
+  // CaptureGate. So do all of a page with seconds_default.
+  bool takes_seconds = false;
 };
 
 // Every page but the index, in the order in which the index shows them.

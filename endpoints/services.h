@@ -6,7 +6,9 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "endpoints/capture_gate.h"
 #include "endpoints/metric_sources.h"
+#include "endpoints/profile_totals.h"
 #include "leakwatch/stack_source.h"
 #include "leakwatch/task_registry.h"
 #include "leakwatch/watchdog.h"
@@ -15,6 +17,7 @@
 #include "sampler/module_table.h"
 #include "sampler/symbolizer.h"
 #include "sampler/thread_snapshot.h"
+#include "sampler/wall_profiler.h"
 
 namespace vigil::endpoints {
 
@@ -28,6 +31,9 @@ struct Services {
   sampler::Symbolizer& symbolizer;
   sampler::StackCollector& collector;
   sampler::CpuProfiler& cpu;
+  sampler::WallProfiler& wall;
+  CaptureGate& captures;
+  ProfileTotals& totals;
   // Null where the program does not run on tcmalloc; `heap_absent` says so in a sentence then.
   sampler::HeapProfiler* heap = nullptr;
   std::string heap_absent;

@@ -19,6 +19,7 @@ std::vector<LiveStack> LiveStacks::printable(const std::vector<sampler::ThreadSt
     stack.thread = thread.tid;
     stack.thread_name = thread.name;
     stack.state = sampler::wait_reason(thread);
+    if (const sampler::LabelSet* own = thread.work.labels.get()) stack.labels = own->pairs;
     stack.failure = sampler::failure_sentence(thread.failure);
     stack.frames = sampler::text_frames(thread.stack, *table, &symbolizer_);
     stack.end = thread.stack.end;

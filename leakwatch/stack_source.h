@@ -6,6 +6,7 @@
 
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -17,7 +18,9 @@ namespace vigil::leakwatch {
 struct LiveStack {
   pid_t thread = 0;
   std::string thread_name;
-  std::string state;    // in Go's words: "futex wait", "sleep", "IO wait", "running", …
+  std::string state;  // in Go's words: "futex wait", "sleep", "IO wait", "running", …
+  // The program's own labels (vigil::with_labels), ascending by key.
+  std::vector<std::pair<std::string, std::string>> labels;
   std::string failure;  // a sentence if the thread could not be captured whole; else empty
   std::vector<sampler::TextFrame> frames;  // innermost first; empty if nothing could be walked
   sampler::StackEnd end = sampler::StackEnd::kNotWalked;

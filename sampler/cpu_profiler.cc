@@ -1,16 +1,13 @@
 #include "sampler/cpu_profiler.h"
 
-#include <time.h>
-
 #include <algorithm>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <utility>
 
 #include "base/thread_id.h"
 #include "sampler/cpu_timers.h"
 #include "sampler/proc_thread.h"
+#include "sampler/rounds.h"
 #include "sampler/sample_session.h"
 #include "sampler/signal_capture.h"
 #include "sampler/thread_work.h"
@@ -25,12 +22,6 @@ constexpr std::chrono::milliseconds kStep{10};
 constexpr std::chrono::milliseconds kModulesAge{100};
 // And in any case this often: another library may have taken an unloaded one's place.
 constexpr std::chrono::seconds kModulesAgeMax{1};
-
-std::int64_t own_cpu_ns() {
-  timespec used{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-  return std::int64_t{used.tv_sec} * 1'000'000'000 + used.tv_nsec;
-}
 
 // One capture, on its caller's thread.
 class Capture {
@@ -148,23 +139,10 @@ Result<StackProfile> CpuProfiler::profile(const CpuProfileOptions& options, std:
   if (!session) return std::move(session).error();
 
   Capture capture(options, clock_, modules_, unwinder_, channel_, std::move(*session));
-  std::mutex mutex;
-  std::condition_variable wake;
-  // Takes the mutex, so that a stop between our look at `stop` and our sleep is not missed.
-  const std::stop_callback on_stop(stop, [&] {
-    const std::lock_guard lock(mutex);
-    wake.notify_all();
-  });
-  std::unique_lock lock(mutex);
-  while (true) {
-    lock.unlock();
-    const MonotonicTime now = clock_.now();
+  run_rounds(clock_, options.deadline, stop, [&](MonotonicTime now) {
     capture.step(now);
-    lock.lock();
-    if (stop.stop_requested() || now >= options.deadline) break;
-    clock_.wait_until(lock, wake, std::min(options.deadline, capture.next_step(now)));
-  }
-  lock.unlock();
+    return capture.next_step(now);
+  });
   return capture.finish();
 }
 

@@ -212,7 +212,12 @@ void add_comments(const StackProfile& profile, Profile& out) {
   for (const auto& [counter, count] : profile.counters) add_comment(out, counter, count);
   std::array<std::int64_t, kStackEndCounters.size()> ends{};
   for (const StackSample& sample : profile.samples) ++ends[position(sample.stack.end)];
-  for (std::size_t i = 0; i < ends.size(); ++i) add_comment(out, kStackEndCounters[i], ends[i]);
+  for (std::size_t i = 0; i < ends.size(); ++i) {
+    // A collector that counts them itself counts samples, not stacks.
+    if (!profile.counters.contains(kStackEndCounters[i])) {
+      add_comment(out, kStackEndCounters[i], ends[i]);
+    }
+  }
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ namespace vigil::sampler {
 //
 //   goroutine profile: total 200
 //   200 @ 0x55d0c1 0x55cf00
-//   # labels: {"route":"GET /stuck"}
+//   # labels: {"method":"GET", "route":"/stuck"}
 //   #	0x55d0c1	demo::wait_forever+0x31	/src/demo/routes.cc:81
 //
 // The count is the first column. A profile named "heap" or "allocs" has Go's four columns, in the

@@ -6,76 +6,13 @@
 namespace vigil::sampler {
 namespace {
 
-constexpr std::string_view kRoute = "route";
-constexpr std::string_view kMethod = "method";
-constexpr std::string_view kState = "state";
-constexpr std::string_view kTask = "task";
-
 // Samples wait in slots for a round or two: a task that has ended may have some to come.
 constexpr std::chrono::seconds kSlowKeptFor{1};
 
-bool contains(const std::vector<std::string>& list, std::string_view text) {
-  return std::find(list.begin(), list.end(), text) != list.end();
-}
-
 }  // namespace
 
-bool SampleTable::passes_route(const ThreadWork& work) const {
-  if (options_.routes.empty()) return true;
-  if (work.labels.get() != nullptr) {
-    if (const std::string* route = work.labels.get()->find(kRoute)) {
-      return contains(options_.routes, *route);
-    }
-  }
-  return work.name != nullptr && (contains(options_.routes, work.name->route) ||
-                                  contains(options_.routes, work.name->text));
-}
-
-bool SampleTable::wants(std::string_view key) const {
-  switch (options_.labels.kind) {
-    case LabelChoice::Kind::kUsual:
-      return key != kTask;
-    case LabelChoice::Kind::kAll:
-      return true;
-    case LabelChoice::Kind::kNone:
-      return false;
-    case LabelChoice::Kind::kOnly:
-      return contains(options_.labels.keys, key);
-  }
-  return false;
-}
-
-std::vector<Label> SampleTable::labels_of(const ThreadWork& work, std::string_view state) const {
-  std::vector<Label> labels;
-  const LabelSet* own = work.labels.get();
-  const auto add = [&](std::string_view key, std::string_view value) {
-    if (!value.empty() && wants(key)) {
-      labels.push_back({std::string(key), std::string(value), 0, {}});
-    }
-  };
-  const auto add_unless_own = [&](std::string_view key, std::string_view value) {
-    if (own == nullptr || own->find(key) == nullptr) add(key, value);
-  };
-  if (own != nullptr) {
-    for (const auto& [key, value] : own->pairs) {
-      // These two are numbers and states of ours: a program's text would be a second meaning.
-      if (key != kState && key != kTask) add(key, value);
-    }
-  }
-  if (work.name != nullptr) {
-    add_unless_own(kRoute, work.name->route);
-    add_unless_own(kMethod, work.name->method);
-  }
-  add(kState, state);
-  if (work.task != 0 && wants(kTask)) {
-    labels.push_back({std::string(kTask), {}, static_cast<std::int64_t>(work.task), "id"});
-  }
-  std::sort(labels.begin(), labels.end());
-  return labels;
-}
-
 std::uint32_t SampleTable::label_set_of(const ThreadWork& work, std::string_view state) {
-  std::vector<Label> labels = labels_of(work, state);
+  std::vector<Label> labels = work_labels(work, state, options_.labels);
   if (label_sets_.size() >= kLabelSetsMax && !label_sets_.contains(labels)) {
     ++unlabelled_;
     labels.clear();
@@ -86,7 +23,7 @@ std::uint32_t SampleTable::label_set_of(const ThreadWork& work, std::string_view
 SampleTable::Cell SampleTable::cell_of(Stack stack, const ThreadWork& work,
                                        std::string_view state) {
   Cell cell;
-  if (!passes_route(work)) {
+  if (!is_on_route(work, options_.routes)) {
     cell.kind = Cell::Kind::kFiltered;
     return cell;
   }

@@ -26,22 +26,9 @@
 #include "sampler/stack_counter.h"
 #include "sampler/stack_profile.h"
 #include "sampler/thread_work.h"
+#include "sampler/work_labels.h"
 
 namespace vigil::sampler {
-
-// Which labels samples carry: route, method, state and the program's own unless told otherwise. The
-// task's id is left out by default: it makes every request a group of its own, in the profile and
-// in every database that it is sent to.
-struct LabelChoice {
-  enum class Kind : std::uint8_t {
-    kUsual,  // all but `task`
-    kAll,    // with `task`, a number
-    kNone,
-    kOnly,  // those in `keys`
-  };
-  Kind kind = Kind::kUsual;
-  std::vector<std::string> keys = {};
-};
 
 struct SampleOptions {
   // Samples of these count, all if empty: a route ("/search"), or a task's whole name ("GET
@@ -102,9 +89,6 @@ class SampleTable {
   // Ordered by age: who reaches the threshold first is first.
   using TaskKey = std::pair<MonotonicTime, std::uint64_t>;
 
-  bool passes_route(const ThreadWork& work) const;
-  bool wants(std::string_view key) const;
-  std::vector<Label> labels_of(const ThreadWork& work, std::string_view state) const;
   std::uint32_t label_set_of(const ThreadWork& work, std::string_view state);
   void count(CellKey key, SampleValue value);
   void keep_waiting(const Cell& cell, SampleValue value);

@@ -91,7 +91,8 @@ class StackCollector::Impl {
         signals_(channel, clock),
         signal_number_(channel.signal_number()) {}
 
-  std::vector<ThreadStack> capture(std::span<const pid_t> tids, MonotonicTime deadline);
+  std::vector<ThreadStack> capture(std::span<const pid_t> tids, MonotonicTime deadline,
+                                   ModuleTables tables);
 
  private:
   void capture_own(ThreadStack& thread);
@@ -330,11 +331,12 @@ void StackCollector::Impl::signal_all(std::vector<ThreadStack>& threads,
 }
 
 std::vector<ThreadStack> StackCollector::Impl::capture(std::span<const pid_t> tids,
-                                                       MonotonicTime deadline) {
+                                                       MonotonicTime deadline,
+                                                       ModuleTables tables) {
   const std::lock_guard lock(mutex_);
   // Without a new table the last one serves: frames in newer modules then end their walk.
-  const auto refreshed = modules_.refresh();
-  main_stack_end_ = (refreshed ? *refreshed : modules_.current())->main_stack_end();
+  if (tables == ModuleTables::kRefresh) (void)modules_.refresh();
+  main_stack_end_ = modules_.current()->main_stack_end();
   std::vector<ThreadStack> threads(tids.size());
   std::vector<Waiting> waiting;
   for (std::size_t i = 0; i < tids.size(); ++i) {
@@ -371,8 +373,8 @@ StackCollector::StackCollector(std::unique_ptr<Impl> impl) : impl_(std::move(imp
 StackCollector::~StackCollector() = default;
 
 std::vector<ThreadStack> StackCollector::capture(std::span<const pid_t> tids,
-                                                 MonotonicTime deadline) {
-  return impl_->capture(tids, deadline);
+                                                 MonotonicTime deadline, ModuleTables tables) {
+  return impl_->capture(tids, deadline, tables);
 }
 
 std::vector<ThreadStack> StackCollector::capture_all(MonotonicTime deadline) {

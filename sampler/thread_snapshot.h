@@ -87,6 +87,12 @@ struct CollectorOptions {
   int attempts_max = 3;
 };
 
+// Whether a capture reads anew which modules there are (about 100 us, more with many of them).
+enum class ModuleTables : std::uint8_t {
+  kRefresh,
+  kAsTheyAre,  // for a caller that has just asked: frames in newer modules end their walk
+};
+
 // Thread-safe: captures take turns on one mutex.
 class StackCollector {
  public:
@@ -102,7 +108,8 @@ class StackCollector {
   // threads costs one wait. Blocked threads are captured even if the deadline has passed already:
   // it bounds waiting, not work. A thread that was running when we looked and enters a sleep within
   // the next microseconds may see EINTR; threads already blocked never do.
-  std::vector<ThreadStack> capture(std::span<const pid_t> tids, MonotonicTime deadline);
+  std::vector<ThreadStack> capture(std::span<const pid_t> tids, MonotonicTime deadline,
+                                   ModuleTables tables = ModuleTables::kRefresh);
 
   // Every thread of the process, ascending by id; the caller's too.
   std::vector<ThreadStack> capture_all(MonotonicTime deadline);

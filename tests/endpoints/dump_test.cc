@@ -36,7 +36,7 @@ TEST_CASE("a task's block has Go's header, the stack, and a line with route, age
   const std::string text =
       format_dump({task_of(12, "GET /stuck", 4711, 192s)}, {stack_of(4711)}, kNow);
   CHECK(text ==
-        "goroutine 12 [futex wait, 3 minutes, labels:{\"route\":\"GET /stuck\"}]:\n"
+        "goroutine 12 [futex wait, 3 minutes, labels:{\"method\":\"GET\",\"route\":\"/stuck\"}]:\n"
         "demo::wait_forever(...)\n"
         "\t/src/work.cc:81 +0x31\n"
         "# task 12: GET /stuck, age 3m12s, thread 4711 vigil-work-3\n");

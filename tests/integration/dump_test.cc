@@ -28,7 +28,7 @@ TEST_CASE(
 
   CHECK(count_of(dump, "\ndemo::wait_forever(...)\n") == 200);
   const std::regex header(
-      R"((^|\n)goroutine \d+ \[futex wait, labels:\{"route":"GET /stuck"\}\]:\n)");
+      R"((^|\n)goroutine \d+ \[futex wait, labels:\{"method":"GET","route":"/stuck"\}\]:\n)");
   CHECK(std::distance(std::sregex_iterator(dump.begin(), dump.end(), header), {}) == 200);
   const std::regex detail(R"(\n# task \d+: GET /stuck, age [0-9.]+m?s, thread \d+ vigil-[a-z]+)");
   CHECK(std::distance(std::sregex_iterator(dump.begin(), dump.end(), detail), {}) == 200);
@@ -75,7 +75,7 @@ TEST_CASE("debug=1 groups equal stacks with their route") {
   CHECK(text.find("goroutine profile: total ") == 0);
   // Handlers that were entered by different paths of the engine are different stacks: their counts
   // add up.
-  const std::regex group(R"(\n(\d+) @( 0x[0-9a-f]+)+\n# labels: \{"route":"GET /stuck"\}\n)");
+  const std::regex group(R"(\n(\d+) @( 0x[0-9a-f]+)+\n# labels: \{"method":"GET", "route":"/stuck"\}\n)");
   int stuck_in_groups = 0;
   for (std::sregex_iterator match(text.begin(), text.end(), group), end; match != end; ++match) {
     stuck_in_groups += std::stoi((*match)[1]);

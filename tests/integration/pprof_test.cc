@@ -88,7 +88,7 @@ TEST_CASE("the task dump is a profile that pprof reads, with the route as a labe
   INFO(raw.out << raw.err);
   REQUIRE(raw.exit_status == 0);
   CHECK(raw.out.find("demo::wait_forever") != std::string::npos);
-  CHECK(raw.out.find("route:[GET /stuck]") != std::string::npos);
+  CHECK(raw.out.find("method:[GET] route:[/stuck]") != std::string::npos);
 }
 
 TEST_CASE("with symbolize=0 pprof asks the symbol page and gets the names") {
