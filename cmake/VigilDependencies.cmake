@@ -3,6 +3,7 @@
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
+find_package(OpenSSL REQUIRED)
 find_package(ZLIB REQUIRED)
 find_path(VIGIL_PROTOZERO_INCLUDE protozero/pbf_writer.hpp REQUIRED)
 find_path(VIGIL_LIBDW_INCLUDE elfutils/libdwfl.h REQUIRED)
@@ -38,6 +39,13 @@ else()
   # Optimized in every preset: at -O0 its state machine is what the tests would wait for.
   target_compile_options(vigil_llhttp PRIVATE -O2)
 endif()
+
+# wslay has neither a CMake package nor a pkg-config file.
+find_library(VIGIL_WSLAY wslay REQUIRED)
+find_path(VIGIL_WSLAY_INCLUDE wslay/wslay.h REQUIRED)
+add_library(vigil_wslay INTERFACE)
+target_include_directories(vigil_wslay SYSTEM INTERFACE ${VIGIL_WSLAY_INCLUDE})
+target_link_libraries(vigil_wslay INTERFACE ${VIGIL_WSLAY})
 
 # tcmalloc, the allocator of our own executables: the static archive, because the shared one brings libunwind.so in.
 # Not under a sanitizer, which needs its own allocator.

@@ -7,6 +7,8 @@
 #include <cassert>
 #include <cerrno>
 
+#include "server-core/websocket_counters.h"
+
 namespace vigil::http {
 namespace {
 
@@ -100,6 +102,12 @@ UniqueFd HijackedConnection::release() {
   leave();
   return std::move(socket_);
 }
+
+std::shared_ptr<WebSocketCounters> HijackedConnection::websocket_counters() const {
+  return registry_->websockets();
+}
+
+HijackRegistry::HijackRegistry() : websockets_(std::make_shared<WebSocketCounters>()) {}
 
 HijackedConnection HijackRegistry::add(UniqueFd socket, std::string buffered, HostPort remote) {
   HijackedConnection connection;

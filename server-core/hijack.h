@@ -34,6 +34,7 @@
 namespace vigil::http {
 
 class HijackRegistry;
+class WebSocketCounters;
 
 // Owns a connection that has left the server. May be kept longer than its handler, and than the
 // server. Movable. Not thread-safe, but one thread may be in read(), another in write(), and a third
@@ -78,6 +79,9 @@ class HijackedConnection {
   // and must not throw. Replaces an earlier one.
   void on_shutdown(std::function<void()> action);
 
+  // Where a WebSocket on this connection counts; outlives the server. Not after release().
+  std::shared_ptr<WebSocketCounters> websocket_counters() const;
+
   // Gives the bare socket away: the server knows nothing of it any more.
   UniqueFd release();
 
@@ -98,8 +102,11 @@ class HijackedConnection {
 // The hijacked connections of one server. For the engine. Thread-safe.
 class HijackRegistry : public std::enable_shared_from_this<HijackRegistry> {
  public:
+  HijackRegistry();
+
   HijackedConnection add(UniqueFd socket, std::string buffered, HostPort remote);
   std::size_t size() const;
+  const std::shared_ptr<WebSocketCounters>& websockets() const { return websockets_; }
 
   // Tells all owners; runs their actions.
   void tell() { shutdown_.request_stop(); }
@@ -113,6 +120,7 @@ class HijackRegistry : public std::enable_shared_from_this<HijackRegistry> {
   friend class HijackedConnection;
   void remove(std::uint64_t id);
 
+  const std::shared_ptr<WebSocketCounters> websockets_;
   std::stop_source shutdown_;
   mutable std::mutex mutex_;
   // All guarded by mutex_.

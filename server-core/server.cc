@@ -289,6 +289,7 @@ ServerStats Server::stats() const {
   stats.headers_late = get(Counter::kHeadersLate);
   stats.hijacked = get(Counter::kHijacked);
   stats.connections.hijacked = impl_->engine.hijacked->size();
+  stats.websockets = impl_->engine.hijacked->websockets()->stats();
   return stats;
 }
 

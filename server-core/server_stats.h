@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "leakwatch/task_registry.h"
 #include "server-core/handler_metrics.h"
+#include "server-core/websocket_counters.h"
 
 namespace vigil::http {
 
@@ -86,6 +87,7 @@ struct ServerStats {
   // Responses whose handler changed the status or a field after the head was out, in vain.
   std::uint64_t headers_late = 0;
   std::uint64_t hijacked = 0;  // connections that handlers took over
+  WebSocketStats websockets;   // of these, those that became WebSockets
 };
 
 // A handler that had not returned when the server went down.
