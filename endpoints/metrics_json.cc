@@ -32,6 +32,18 @@ ordered_json to_json(const http::HandlerStats& stats) {
           {"durations", std::move(durations)}};
 }
 
+ordered_json to_json(const http::WebSocketStats& stats) {
+  ordered_json closed = ordered_json::object();
+  for (std::size_t i = 0; i < http::kCloseClasses; ++i) {
+    closed[http::close_class_name(http::CloseClass(i))] = stats.closed[i];
+  }
+  return {{"open", stats.open},
+          {"opened", stats.opened},
+          {"messages_in", stats.messages_in},
+          {"messages_out", stats.messages_out},
+          {"closed", std::move(closed)}};
+}
+
 ordered_json to_json(const ServerMetrics& server) {
   const http::ServerStats& stats = server.stats;
   const auto& now = stats.connections;
@@ -82,6 +94,7 @@ ordered_json to_json(const ServerMetrics& server) {
           {"rescued", stats.rescued},
           {"threads", stats.threads_now},
           {"headers_refused", stats.headers_refused},
+          {"websockets", to_json(stats.websockets)},
           {"routes", std::move(routes)}};
 }
 

@@ -174,6 +174,7 @@ class ServerWriter {
     write_routes();
     write_queue();
     write_losses();
+    write_websockets();
     write_engine();
   }
 
@@ -240,6 +241,28 @@ class ServerWriter {
     each(&Stats::bytes_received);
     out_.counter("vigil_http_sent_bytes_total", "Bytes sent on all connections.");
     each(&Stats::bytes_sent);
+  }
+
+  void write_websockets() {
+    using List = std::vector<std::pair<std::string_view, std::uint64_t>>;
+    out_.gauge("vigil_websockets", "WebSockets that are open.");
+    for (const ServerMetrics& server : servers_) {
+      out_.sample({{"server", server.name}}, server.stats.websockets.open);
+    }
+    out_.counter("vigil_websocket_messages_total", "Whole messages, by direction.");
+    each("direction", [](const Stats& stats) -> List {
+      return {{"in", stats.websockets.messages_in}, {"out", stats.websockets.messages_out}};
+    });
+    out_.counter("vigil_websocket_closed_total",
+                 "WebSockets that have ended, by the class of the first close code; lost: none.");
+    each("class", [](const Stats& stats) {
+      List closed;
+      for (std::size_t i = 0; i < http::kCloseClasses; ++i) {
+        closed.emplace_back(http::close_class_name(http::CloseClass(i)),
+                            stats.websockets.closed[i]);
+      }
+      return closed;
+    });
   }
 
   void each_route(const std::function<void(std::string_view server, std::string_view route,

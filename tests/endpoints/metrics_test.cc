@@ -34,6 +34,8 @@ Metrics example() {
     server.stats.connections.queued = 2;
     server.stats.queue.waited = 1500ms;
     server.stats.timeouts.idle = 5;
+    server.stats.websockets = {.open = 11, .opened = 12, .messages_in = 13, .messages_out = 14};
+    server.stats.websockets.closed[static_cast<std::size_t>(http::CloseClass::kLost)] = 15;
     server.stats.unrouted.status_classes[4] = 6;
     http::HandlerStats handler;
     handler.status_classes[2] = 3;
@@ -90,6 +92,11 @@ TEST_CASE("Prometheus text: values, labels, states") {
         "vigil_http_queue_wait_seconds_total{server=\"main\"} 1.5",
         "vigil_http_requests_total{server=\"main\",route=\"GET /o/{id}\",code=\"2xx\"} 3",
         "vigil_http_requests_total{server=\"main\",route=\"\",code=\"4xx\"} 6",
+        "vigil_websockets{server=\"main\"} 11",
+        "vigil_websocket_messages_total{server=\"main\",direction=\"in\"} 13",
+        "vigil_websocket_messages_total{server=\"admin\",direction=\"out\"} 14",
+        "vigil_websocket_closed_total{server=\"main\",class=\"lost\"} 15",
+        "vigil_websocket_closed_total{server=\"main\",class=\"normal\"} 0",
         "vigil_handler_timeout_calls_total{pool=\"p\"} 7",
         "vigil_handler_timeouts_total{pool=\"p\"} 1"}) {
     INFO(line);
@@ -124,6 +131,7 @@ TEST_CASE("without servers there are the process and the tasks only") {
   const std::string text = prometheus_text(metrics);
   CHECK(text.find("vigil_tasks 3") != std::string::npos);
   CHECK(text.find("vigil_http_") == std::string::npos);
+  CHECK(text.find("vigil_websocket") == std::string::npos);
 }
 
 TEST_CASE("JSON has the same numbers") {
@@ -135,6 +143,8 @@ TEST_CASE("JSON has the same numbers") {
   CHECK(json["watchdog"]["stalled"] == 9);
   CHECK(json["timeout_pools"]["p"]["timed_out"] == 1);
   const auto& server = json["servers"]["main"];
+  CHECK(server["websockets"]["open"] == 11);
+  CHECK(server["websockets"]["closed"]["lost"] == 15);
   CHECK(server["connections"]["idle"] == 4);
   CHECK(server["connections"]["open"] == 6);
   CHECK(server["queue"]["wait_seconds_total"] == 1.5);
