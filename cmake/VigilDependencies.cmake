@@ -5,6 +5,7 @@ find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(OpenSSL REQUIRED)
 find_package(ZLIB REQUIRED)
+find_package(OpenSSL 3.0 REQUIRED)
 find_path(VIGIL_PROTOZERO_INCLUDE protozero/pbf_writer.hpp REQUIRED)
 find_path(VIGIL_LIBDW_INCLUDE elfutils/libdwfl.h REQUIRED)
 

@@ -171,7 +171,7 @@ bool Acceptor::count_refusal(const FilterChain::Decision& decision, EngineThread
 void Acceptor::admit(UniqueFd socket, const PeerAddress& peer, EngineThread& thread) {
   const FilterChain::Decision decision = engine_.filters.on_accept(peer);
   const bool admitted = decision.verdict == ListenerFilter::Verdict::kAdmit;
-  if (!admitted && !count_refusal(decision, thread)) return;
+  if (!admitted && (!count_refusal(decision, thread) || engine_.options.tls)) return;
   Poller& poller = *engine_.pollers[next_poller_++ % engine_.pollers.size()];
   std::unique_ptr<Connection> connection;
   try {
@@ -187,8 +187,10 @@ void Acceptor::admit(UniqueFd socket, const PeerAddress& peer, EngineThread& thr
   connection->state = ConnectionState::kClosed;  // not counted yet
   engine_.connection_opened();
   if (admitted) {
-    thread.set_state(*connection, ConnectionState::kNew);
-    connection->set_deadline(deadline_after(thread.now(), engine_.timeouts.read_header));
+    const bool tls = engine_.options.tls != nullptr;
+    thread.set_state(*connection, tls ? ConnectionState::kHandshaking : ConnectionState::kNew);
+    connection->set_deadline(deadline_after(
+        thread.now(), tls ? engine_.timeouts.handshake : engine_.timeouts.read_header));
   } else {
     engine_.turned_away.fetch_add(1, std::memory_order_relaxed);
     thread.turn_away(*connection);
@@ -224,6 +226,8 @@ void Acceptor::turn_away_with_reserve(EngineThread& thread) {
 bool Acceptor::turn_one_away(EngineThread& thread) {
   UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!socket) return false;
+  thread.counters.add(Counter::kLimitDescriptors);
+  if (engine_.options.tls) return true;
   constexpr std::string_view kResponse =
       "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
       "Content-Length: 0\r\n\r\n";
@@ -234,7 +238,6 @@ bool Acceptor::turn_one_away(EngineThread& thread) {
   // answer.
   std::array<char, 4096> unread;
   [[maybe_unused]] const ssize_t got = ::recv(socket.get(), unread.data(), unread.size(), 0);
-  thread.counters.add(Counter::kLimitDescriptors);
   return true;
 }
 

@@ -19,9 +19,13 @@
 #include <sys/uio.h>
 
 #include <cstddef>
+#include <memory>
 #include <span>
+#include <string_view>
 
 namespace vigil::http {
+
+struct TlsInfo;
 
 class Channel {
  public:
@@ -45,6 +49,14 @@ class Channel {
   // Tells the peer that no more comes, as far as the socket takes it now; for a connection whose
   // last response is out. The socket itself stays open.
   virtual void say_end() = 0;
+
+  // The socket has another number from now on.
+  virtual void set_socket(int socket) = 0;
+
+  // The protocol that ALPN has chosen; empty if none. Valid as long as the channel.
+  virtual std::string_view protocol() const = 0;
+  // What was agreed upon; made at the first call.
+  virtual std::shared_ptr<const TlsInfo> tls() = 0;
 };
 
 }  // namespace vigil::http

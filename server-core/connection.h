@@ -44,6 +44,7 @@ class Poller;
 
 // Each state has one deadline, in Connection::deadline.
 enum class ConnectionState : std::uint8_t {
+  kHandshaking,  // accepted, TLS is not agreed upon. handshake. -> kNew; kLingering; closed
   kNew,          // accepted, not a byte yet. Deadline: read_header. -> kReadingHead, kReadingBody,
                  // kHandling; closed silently
   kReadingHead,  // part of a head is buffered. read_header, from accept or the first byte. ->

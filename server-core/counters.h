@@ -11,6 +11,7 @@ namespace vigil::http {
 
 enum class Counter : std::uint8_t {
   // Gauges, by ConnectionState: may be negative in one thread, right in the sum.
+  kStateHandshaking,
   kStateNew,
   kStateReadingHead,
   kStateReadingBody,
@@ -35,6 +36,11 @@ enum class Counter : std::uint8_t {
   kTimeoutRead,
   kTimeoutWrite,
   kTimeoutIdle,
+  kTlsHandshakes,
+  kTlsResumed,
+  kTlsFailures,
+  kTlsTimeouts,
+  kTlsAbandoned,
   kLimitConnections,
   kLimitPerIp,
   kLimitInFlight,

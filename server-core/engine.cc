@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "server-core/poller.h"
+#include "server-core/tls.h"
 
 namespace vigil::http {
 namespace {
@@ -41,6 +42,11 @@ Timeouts Timeouts::from(const ServerOptions& options) {
                              : or_none(options.read_header_timeout);
   timeouts.idle =
       options.idle_timeout == Duration(0) ? timeouts.read : or_none(options.idle_timeout);
+  // P2.6.
+  timeouts.handshake = std::min({timeouts.read_header, timeouts.read, timeouts.write});
+  if (options.tls && options.tls->options().handshake_timeout != Duration(0)) {
+    timeouts.handshake = or_none(options.tls->options().handshake_timeout);
+  }
   timeouts.shortest =
       std::min({timeouts.read, timeouts.write, timeouts.read_header, timeouts.idle});
   if (options.max_queue != 0)
@@ -133,7 +139,8 @@ bool Engine::wait_for_cut(MonotonicTime deadline) {
 
 ConnInfo Engine::describe(Connection& connection) {
   if (connection.id == 0) connection.id = connection_ids_.fetch_add(1) + 1;
-  return {connection.id, connection.peer.to_host_port()};
+  return {connection.id, connection.peer.to_host_port(),
+          connection.channel ? connection.channel->tls() : nullptr};
 }
 
 }  // namespace vigil::http

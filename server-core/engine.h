@@ -17,6 +17,7 @@
 #include "server-core/deadline_timer.h"
 #include "server-core/flight_limit.h"
 #include "server-core/handler.h"
+#include "server-core/handshake_log.h"
 #include "server-core/hijack.h"
 #include "server-core/listener_filter.h"
 #include "server-core/monitor.h"
@@ -40,6 +41,7 @@ enum class Phase : std::uint8_t {
 // The options' durations with their fallbacks resolved; kNoDeadline's duration (max) for none.
 struct Timeouts {
   Duration read_header, read, write, idle;
+  Duration handshake;  // means nothing without TLS
   // How often a connection is looked at while a handler owns it: the shortest of all, the queue's
   // included, so that
   // whatever deadline the handler's thread leaves behind, the timer does not come too late (see
@@ -111,6 +113,7 @@ class Engine {
   const std::shared_ptr<DeadlineTimer> deadline_timer;
   const std::shared_ptr<HijackRegistry> hijacked = std::make_shared<HijackRegistry>();
   std::atomic<bool> late_headers_logged{false};
+  HandshakeLog handshake_log;
 
  private:
   std::atomic<Phase> phase_{Phase::kCreated};

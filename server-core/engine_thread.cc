@@ -79,7 +79,8 @@ void EngineThread::set_state(Connection& connection, ConnectionState state) {
   connection.state = state;
   // That it is closed is told when it really is (Poller::destroy).
   if (!engine_.options.conn_state || state == ConnectionState::kClosed) return;
-  announce(connection, state == ConnectionState::kNew    ? ConnState::kNew
+  const bool unspoken = state == ConnectionState::kNew || state == ConnectionState::kHandshaking;
+  announce(connection, unspoken                          ? ConnState::kNew
                        : state == ConnectionState::kIdle ? ConnState::kIdle
                                                          : ConnState::kActive);
 }

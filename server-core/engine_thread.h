@@ -133,6 +133,12 @@ class EngineThread {
   bool release(Connection& connection);
   void give_back(Connection& connection);
 
+  // handshake.cc
+  Outcome shake_hands(Connection& connection);
+  Outcome end_handshake(Connection& connection, std::string_view reason);
+  Outcome end_of_handshake_time(Connection& connection);
+  void log_handshake(Connection& connection, std::string_view reason);
+
   // engine_thread.cc
   void call_root(Connection& connection);
   void invoke_root(Connection& connection);

@@ -183,6 +183,10 @@ const HeaderMap& Exchange::trailers() const {
 
 HostPort Exchange::remote_address() const { return connection_->peer.to_host_port(); }
 
+std::shared_ptr<const TlsInfo> Exchange::tls() const {
+  return connection_->channel ? connection_->channel->tls() : nullptr;
+}
+
 // --- The context.
 
 void Exchange::make_connection_context() {
@@ -292,6 +296,9 @@ Result<void> Exchange::send_all(std::span<iovec> parts) {
 
 Result<HijackedConnection> Exchange::hijack() {
   Engine& engine = thread_.engine();
+  if (connection_->channel) {
+    return Error(ErrorCode::kUnsupported, "a TLS connection cannot be hijacked");
+  }
   if (!thread_.hand_over()) {
     return Error(ErrorCode::kResourceExhausted, "no thread is free to poll meanwhile");
   }

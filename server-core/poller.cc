@@ -395,6 +395,7 @@ void Poller::sweep_draining(Connection& connection, EngineThread& thread) {
     case ConnectionState::kDiscarding:
       thread.counters.add(Counter::kClosedIdle);
       return destroy(connection, thread);
+    case ConnectionState::kHandshaking:
     case ConnectionState::kNew:
     case ConnectionState::kReadingHead:
       connection.set_deadline(

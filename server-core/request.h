@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <stop_token>
@@ -36,6 +37,7 @@ enum class TaskId : std::uint64_t;
 namespace vigil::http {
 
 struct RequestScope;
+struct TlsInfo;
 
 enum class HttpVersion : std::uint8_t { kHttp10, kHttp11 };
 
@@ -58,6 +60,8 @@ class RequestTransport {
   // The trailer section; empty until the body has been read to its end.
   virtual const HeaderMap& trailers() const = 0;
   virtual HostPort remote_address() const = 0;
+  // nullptr without TLS.
+  virtual std::shared_ptr<const TlsInfo> tls() const { return nullptr; }
   virtual std::stop_token stop_token() = 0;
   virtual MonotonicTime write_deadline() const = 0;
   // When the body must have been read.
@@ -137,6 +141,10 @@ class Request {
 
   // The socket's peer. No header changes it (P1.27).
   HostPort remote_address() const { return transport_->remote_address(); }
+
+  // What TLS has agreed upon with the client, its verified certificate among it (tls.h); nullptr
+  // without TLS. Allocates at a connection's first call.
+  std::shared_ptr<const TlsInfo> tls() const { return transport_->tls(); }
 
   // When the handler was about to run.
   MonotonicTime start_time() const { return start_time_; }

@@ -120,6 +120,8 @@ EngineThread::Outcome EngineThread::serve_kept_and_read(Connection& connection) 
 
 EngineThread::Outcome EngineThread::end_of_deadline(Connection& connection) {
   switch (connection.state) {
+    case ConnectionState::kHandshaking:
+      return end_of_handshake_time(connection);
     case ConnectionState::kReadingHead:
     case ConnectionState::kReadingBody: {
       const bool body = connection.state == ConnectionState::kReadingBody;
@@ -198,6 +200,9 @@ EngineThread::Outcome EngineThread::read_and_serve(Connection& connection) {
   }
   if (connection.state == ConnectionState::kDiscarding) return discard_body(connection);
   if (connection.state == ConnectionState::kLingering) return discard_lingering(connection);
+  if (connection.state == ConnectionState::kHandshaking) {
+    if (const Outcome shaken = shake_hands(connection); shaken != Outcome::kNext) return shaken;
+  }
   for (int reads = 0; reads < kReadsMax; ++reads) {
     const ssize_t got = connection.receive(scratch_.get(), kScratchBytes);
     if (got < 0 && errno == EINTR) continue;

@@ -252,6 +252,7 @@ ServerStats Server::stats() const {
     return static_cast<std::uint64_t>(std::max<std::int64_t>(pool.sum(counter), 0));
   };
   ServerStats stats;
+  stats.connections.handshaking = get(Counter::kStateHandshaking);
   stats.connections.fresh = get(Counter::kStateNew);
   stats.connections.reading_head = get(Counter::kStateReadingHead);
   stats.connections.reading_body = get(Counter::kStateReadingBody) + get(Counter::kStateDiscarding);
@@ -271,6 +272,8 @@ ServerStats Server::stats() const {
   stats.handler_exceptions = get(Counter::kHandlerExceptions);
   stats.timeouts = {get(Counter::kTimeoutReadHeader), get(Counter::kTimeoutRead),
                     get(Counter::kTimeoutWrite), get(Counter::kTimeoutIdle)};
+  stats.tls = {get(Counter::kTlsHandshakes), get(Counter::kTlsResumed), get(Counter::kTlsFailures),
+               get(Counter::kTlsTimeouts), get(Counter::kTlsAbandoned)};
   stats.limits_hit = {get(Counter::kLimitConnections), get(Counter::kLimitPerIp),
                       get(Counter::kLimitInFlight),    get(Counter::kLimitThreads),
                       get(Counter::kLimitDescriptors), get(Counter::kLimitFilters),

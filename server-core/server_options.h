@@ -17,6 +17,8 @@
 
 namespace vigil::http {
 
+class TlsContext;
+
 // Whether connections carry more than one request: Server::set_keep_alives().
 enum class KeepAlives : std::uint8_t { kEnabled, kDisabled };
 
@@ -27,6 +29,11 @@ struct ServerOptions {
   // Where to listen. Port 0 lets the kernel choose; Server::endpoint() tells. "0.0.0.0" and "::"
   // are every interface.
   HostPort listen{"127.0.0.1", 0};
+
+  // Certificates and settings of TLS (tls.h); nullptr: without TLS. With it the listener speaks TLS
+  // only: HTTP without it gets 400 in clear text, and newcomers over a connection limit are closed
+  // without an answer, because a handshake for each would be what the limit protects from.
+  std::shared_ptr<TlsContext> tls;
 
   // --- Deadlines. Points in time, never moved by bytes that trickle in.
 

@@ -19,7 +19,8 @@ namespace vigil::http {
 // are each right, but not of exactly the same moment.
 struct ServerStats {
   struct ConnectionsNow {
-    std::uint64_t fresh = 0;  // accepted, not a byte yet
+    std::uint64_t handshaking = 0;  // TLS is not agreed upon yet
+    std::uint64_t fresh = 0;        // accepted, not a byte yet
     std::uint64_t reading_head = 0;
     std::uint64_t reading_body =
         0;  // small bodies that the engine collects; streamed ones count as handling
@@ -30,7 +31,8 @@ struct ServerStats {
     std::uint64_t lingering = 0;  // an error was answered; waiting for the client to close
     std::uint64_t hijacked = 0;   // with their new owners: not the server's, and not in open()
     std::uint64_t open() const {
-      return fresh + reading_head + reading_body + handling + queued + flushing + idle + lingering;
+      return handshaking + fresh + reading_head + reading_body + handling + queued + flushing +
+             idle + lingering;
     }
   } connections;
 
@@ -47,6 +49,15 @@ struct ServerStats {
     std::uint64_t write = 0;
     std::uint64_t idle = 0;
   } timeouts;
+
+  // All zero without TLS.
+  struct Tls {
+    std::uint64_t handshakes = 0;  // that were finished
+    std::uint64_t resumed = 0;     // of these, with a ticket of an earlier connection
+    std::uint64_t failures = 0;    // not TLS, nothing in common, a certificate that does not verify
+    std::uint64_t timeouts = 0;    // not finished at the deadline
+    std::uint64_t abandoned = 0;   // the client left without a byte
+  } tls;
 
   struct LimitsHit {
     std::uint64_t connections = 0;

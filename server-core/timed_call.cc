@@ -31,6 +31,7 @@ TimedCall::TimedCall(TimeoutPool& pool, const Request& outer, leakwatch::TaskId 
       gives_up_at_(gives_up_at),
       response_bytes_max_(response_bytes_max),
       peer_(outer.remote_address()),
+      tls_(outer.tls()),
       write_deadline_(std::min(outer.deadline(), gives_up_at)),
       read_deadline_(std::min(outer.read_deadline(), gives_up_at)),
       outer_context_(outer.context()) {

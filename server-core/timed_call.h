@@ -46,6 +46,7 @@ class TimedCall final : public RequestTransport, public ResponseWriter {
   Result<std::size_t> read_body(std::span<char> into) override;
   const HeaderMap& trailers() const override { return trailers_; }
   HostPort remote_address() const override { return peer_; }
+  std::shared_ptr<const TlsInfo> tls() const override { return tls_; }
   std::stop_token stop_token() override { return stop_.get_token(); }
   MonotonicTime write_deadline() const override { return write_deadline_; }
   MonotonicTime read_deadline() const override { return read_deadline_; }
@@ -90,6 +91,7 @@ class TimedCall final : public RequestTransport, public ResponseWriter {
   Request::Head head_;
   Request request_;
   HostPort peer_;
+  const std::shared_ptr<const TlsInfo> tls_;
   std::optional<RequestScope> scope_;
   MonotonicTime write_deadline_;
   MonotonicTime read_deadline_;  // the inner thread's; the outer one reads it while that waits

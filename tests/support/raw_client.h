@@ -64,7 +64,12 @@ class RawClient {
     connected_ = ::connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
   }
 
+  virtual ~RawClient() = default;
+  RawClient(RawClient&&) = default;
+  RawClient& operator=(RawClient&&) = default;
+
   bool connected() const { return connected_; }
+  const UniqueFd& fd() const { return fd_; }
   // close() then resets the connection: neither side keeps it in TIME_WAIT.
   void reset_on_close() {
     const linger off{1, 0};
@@ -72,7 +77,8 @@ class RawClient {
   }
 
   // false when the connection does not take it any more.
-  bool send(std::string_view bytes) {
+  virtual bool send(std::string_view bytes) { return send_raw(bytes); }
+  bool send_raw(std::string_view bytes) {
     while (!bytes.empty()) {
       const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
       if (sent <= 0) return false;
@@ -135,7 +141,14 @@ class RawClient {
   // What has come and was not part of a response that was read.
   std::string take_received() { return std::exchange(received_, {}); }
   // Reads once into the buffer; false at the end or after `limit`.
-  bool receive(std::chrono::milliseconds limit = kLimit) {
+  bool receive(std::chrono::milliseconds limit = kLimit) { return receive_into(received_, limit); }
+
+ protected:
+  // Likewise, into `out`; TlsClient's decrypts.
+  virtual bool receive_into(std::string& out, std::chrono::milliseconds limit) {
+    return receive_raw(out, limit);
+  }
+  bool receive_raw(std::string& out, std::chrono::milliseconds limit) {
     pollfd waited{fd_.get(), POLLIN, 0};
     if (::poll(&waited, 1, static_cast<int>(limit.count())) <= 0) return false;
     char bytes[16 * 1024];
@@ -144,9 +157,10 @@ class RawClient {
       ended_ = true;
       return false;
     }
-    received_.append(bytes, static_cast<std::size_t>(got));
+    out.append(bytes, static_cast<std::size_t>(got));
     return true;
   }
+  void set_ended() { ended_ = true; }
 
  private:
   bool take(std::size_t size, std::string& out) {
