@@ -3,7 +3,6 @@
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
-find_package(OpenSSL REQUIRED)
 find_package(ZLIB REQUIRED)
 find_package(OpenSSL 3.0 REQUIRED)
 find_path(VIGIL_PROTOZERO_INCLUDE protozero/pbf_writer.hpp REQUIRED)
@@ -47,6 +46,11 @@ find_path(VIGIL_WSLAY_INCLUDE wslay/wslay.h REQUIRED)
 add_library(vigil_wslay INTERFACE)
 target_include_directories(vigil_wslay SYSTEM INTERFACE ${VIGIL_WSLAY_INCLUDE})
 target_link_libraries(vigil_wslay INTERFACE ${VIGIL_WSLAY})
+
+find_library(VIGIL_NGHTTP2 nghttp2 REQUIRED)
+find_path(VIGIL_NGHTTP2_INCLUDE nghttp2/nghttp2.h REQUIRED)
+add_library(vigil_nghttp2 INTERFACE)
+target_link_libraries(vigil_nghttp2 INTERFACE ${VIGIL_NGHTTP2})
 
 # tcmalloc, the allocator of our own executables: the static archive, because the shared one brings libunwind.so in.
 # Not under a sanitizer, which needs its own allocator.

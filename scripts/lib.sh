@@ -8,13 +8,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 build_packages=(
   cmake g++ ninja-build pkg-config
   libgoogle-perftools-dev libunwind-dev liblzma-dev libcpp-httplib-dev libfmt-dev node-llhttp libdw-dev
-  libprotozero-dev zlib1g-dev nlohmann-json3-dev libssl-dev libwslay-dev
+  libprotozero-dev zlib1g-dev nlohmann-json3-dev libnghttp2-dev libssl-dev libwslay-dev
   catch2 python3  # the presets configure the tests too
 )
 # What the tour shows, beyond the build: the real pprof, and load.
 tour_packages=(golang-go curl)
 # What the tests need, beyond the build: the real clients.
-test_packages=(golang-go google-perftools binutils curl openssl wrk nodejs node-ws chromium
+test_packages=(golang-go google-perftools binutils curl openssl wrk nghttp2-client nodejs node-ws chromium
   prometheus  # for promtool; its service stays off, see install_packages
 )
 # What scripts/fuzz needs, beyond the build: libFuzzer and the compiler that has it.

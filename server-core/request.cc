@@ -7,7 +7,15 @@
 namespace vigil::http {
 
 std::string_view http_version_name(HttpVersion version) {
-  return version == HttpVersion::kHttp10 ? "HTTP/1.0" : "HTTP/1.1";
+  switch (version) {
+    case HttpVersion::kHttp10:
+      return "HTTP/1.0";
+    case HttpVersion::kHttp11:
+      return "HTTP/1.1";
+    case HttpVersion::kHttp2:
+      break;
+  }
+  return "HTTP/2.0";
 }
 
 bool Request::reset(const Head& head, RequestTransport& transport, MonotonicTime start_time) {
@@ -117,7 +125,7 @@ Result<const QueryParams*> Request::form(std::size_t max_bytes) {
 }
 
 bool Request::announces_body() const {
-  return headers().contains("transfer-encoding") || header("content-length").value_or("0") != "0";
+  return head_.body_unannounced || headers().contains("transfer-encoding") || header("content-length").value_or("0") != "0";
 }
 
 Result<QueryParams> Request::parse_form(std::size_t max_bytes) {

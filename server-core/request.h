@@ -39,9 +39,9 @@ namespace vigil::http {
 struct RequestScope;
 struct TlsInfo;
 
-enum class HttpVersion : std::uint8_t { kHttp10, kHttp11 };
+enum class HttpVersion : std::uint8_t { kHttp10, kHttp11, kHttp2 };
 
-// "HTTP/1.0" or "HTTP/1.1".
+// "HTTP/1.0", "HTTP/1.1" or "HTTP/2.0".
 std::string_view http_version_name(HttpVersion version);
 
 enum class RouteAdmission : std::uint8_t {
@@ -89,6 +89,8 @@ class Request {
     std::string_view target = "/";
     HttpVersion version = HttpVersion::kHttp11;
     HeaderList headers;
+    // A body follows that no field announces: HTTP/2, without a Content-Length.
+    bool body_unannounced = false;
   };
   // What form() reads unless it is told otherwise.
   static constexpr std::size_t kFormBytesMax = 1024 * 1024;
@@ -130,6 +132,8 @@ class Request {
   // target if there is one, else of the Host field; empty only in HTTP/1.0.
   std::string_view host() const { return host_; }
   HttpVersion version() const { return head_.version; }
+  // Head::body_unannounced.
+  bool body_unannounced() const { return head_.body_unannounced; }
 
   // The pattern of the route that has been found ("GET /orders/{id}"); empty before, and where
   // there is no router. Lives as long as the router.

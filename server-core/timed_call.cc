@@ -59,6 +59,7 @@ void TimedCall::copy_head(const Request& outer) {
   head_.method = own(outer.method());
   head_.target = own(outer.target());
   head_.version = outer.version();
+  head_.body_unannounced = outer.body_unannounced();
   fields_.reserve(outer.headers().size());
   for (const HeaderField& field : outer.headers()) {
     const std::string_view name = own(field.name);
