@@ -117,7 +117,7 @@ void Agent::Parts::start_heap(std::int64_t sample_bytes) {
     heap_absent = "heap sampling is switched off in this process (heap_sample_bytes is 0)";
     return;
   }
-  auto created = sampler::HeapProfiler::create();
+  auto created = sampler::HeapProfiler::create(modules, unwinder);
   if (!created) {
     heap_absent = created.error().message();
     return;

@@ -1,28 +1,21 @@
 #include "sampler/heap_profiler.h"
 
-#include <atomic>
+#include <malloc.h>
+
+#include <algorithm>
 #include <cmath>
 #include <compare>
 #include <cstddef>
 #include <map>
 #include <mutex>
 #include <utility>
+#include <vector>
 
-#include <gperftools/malloc_extension.h>
+#include "sampler/tcmalloc_api.h"
 
-#include "base/text.h"
-
-// References into tcmalloc that a link without it leaves null. The first is
-// MallocExtension::instance() by its mangled name: a member function cannot be declared weak a
-// second time. Everything else goes through the object's vtable.
-extern "C" MallocExtension* vigil_tcmalloc_instance() __asm__("_ZN15MallocExtension8instanceEv")
-    __attribute__((weak));
-
-// gperftools src/sampler.cc: DEFINE_int64(tcmalloc_sample_parameter, …) makes this name
-// (base/commandlineflags.h).
-namespace FLAG__namespace_do_not_use_directly_use_DECLARE_int64_instead {
-extern std::int64_t FLAGS_tcmalloc_sample_parameter __attribute__((weak));
-}
+// In the objects of the two targets that a program may link (malloc_interpose.cc, tcmalloc_samples.cc).
+extern "C" int vigil_malloc_is_interposed() __attribute__((weak));
+extern "C" int vigil_tcmalloc_samples_are_seen() __attribute__((weak));
 
 namespace vigil::sampler {
 namespace {
@@ -30,85 +23,87 @@ namespace {
 constexpr std::int64_t kIntervalMin = 1024;
 constexpr std::int64_t kIntervalMax = std::int64_t{1} << 30;
 
-// tcmalloc reads the flag at each sampling point, without an atomic of its own.
-std::atomic_ref<std::int64_t> sample_parameter() {
-  using FLAG__namespace_do_not_use_directly_use_DECLARE_int64_instead::
-      FLAGS_tcmalloc_sample_parameter;
-  return std::atomic_ref<std::int64_t>(FLAGS_tcmalloc_sample_parameter);
-}
-
-bool tcmalloc_present() {
-  using FLAG__namespace_do_not_use_directly_use_DECLARE_int64_instead::
-      FLAGS_tcmalloc_sample_parameter;
-  return vigil_tcmalloc_instance != nullptr && &FLAGS_tcmalloc_sample_parameter != nullptr;
-}
-
-// The sanitizer's check of the object's type would need MallocExtension's type information at link
-// time.
-#define VIGIL_NO_VPTR_CHECK __attribute__((no_sanitize("vptr")))
-
-VIGIL_NO_VPTR_CHECK std::int64_t allocated_bytes() {
-  std::size_t bytes = 0;
-  vigil_tcmalloc_instance()->GetNumericProperty("generic.current_allocated_bytes", &bytes);
-  return static_cast<std::int64_t>(bytes);
-}
-
-VIGIL_NO_VPTR_CHECK std::unique_ptr<void* []> read_stack_traces(int& interval) {
-  return std::unique_ptr<void*[]>(vigil_tcmalloc_instance()->ReadStackTraces(&interval));
-}
-
-// The table of ReadStackTraces(): entries of [count, size, depth, depth addresses], ended by a
-// count of 0, each word stored as a pointer (gperftools src/stack_trace_table.cc). Since
-// gperftools 2.8 the count is always 1.
-std::vector<HeapSample> samples_of(void* const* words) {
-  const auto number = [](void* word) { return reinterpret_cast<std::uintptr_t>(word); };
-  std::vector<HeapSample> samples;
-  while (number(words[0]) != 0) {
-    const std::size_t count = number(words[0]);
-    const std::size_t depth = number(words[2]);
-    HeapSample sample;
-    sample.bytes = static_cast<std::int64_t>(number(words[1]));
-    sample.frames.reserve(depth);
-    for (std::size_t i = 0; i < depth; ++i) {
-      sample.frames.push_back(FrameAddress::return_address(number(words[3 + i])));
-    }
-    for (std::size_t i = 1; i < count; ++i) samples.push_back(sample);
-    samples.push_back(std::move(sample));
-    words += 3 + depth;
-  }
-  return samples;
-}
-
 struct Group {
   std::vector<FrameAddress> frames;
+  StackEnd end = StackEnd::kComplete;
   std::int64_t bytes = 0;
   friend auto operator<=>(const Group&, const Group&) = default;
 };
 
+struct Objects {
+  std::int64_t alloc = 0;
+  std::int64_t inuse = 0;
+};
+
+// tcmalloc keeps the size that was asked for, and samples by the size class that serves it.
+std::vector<HeapBucket> live_buckets(const std::vector<tcmalloc_api::Entry>& entries) {
+  std::vector<HeapBucket> buckets;
+  buckets.reserve(entries.size());
+  for (const tcmalloc_api::Entry& entry : entries) {
+    HeapBucket& bucket = buckets.emplace_back();
+    bucket.stack = entry.stack;
+    bucket.bytes = tcmalloc_api::served_bytes(entry.bytes);
+    bucket.inuse_objects = entry.count;
+  }
+  return buckets;
+}
+
 }  // namespace
 
 struct HeapProfiler::State {
+  State(Modules& modules, Unwinder& unwinder) : collector(modules, unwinder) {}
+
+  bool on_tcmalloc = false;
+  HeapColumns columns = HeapColumns::kAllocAndInuse;
+  HeapCollector collector;
+
   std::mutex mutex;          // guards all below
-  std::int64_t found = 0;    // the switch at create()
+  std::int64_t found = 0;    // tcmalloc's switch at create()
   std::int64_t enabled = 0;  // what enable() set; 0: not ours
   std::int64_t bytes_before = 0;
+
+  bool counts_allocations() const { return columns == HeapColumns::kAllocAndInuse; }
+  Result<void> enable_tcmalloc(std::int64_t interval_bytes);
+  Result<StackProfile> tcmalloc_snapshot();
+  Result<StackProfile> interposed_snapshot();
 };
 
 HeapProfiler::HeapProfiler(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 HeapProfiler::~HeapProfiler() { disable(); }
 
-Result<std::unique_ptr<HeapProfiler>> HeapProfiler::create() {
-  if (!tcmalloc_present()) {
-    return Error(
-        ErrorCode::kUnsupported,
-        "the program does not run on tcmalloc, whose sampler a heap profile needs: link it "
-        "with -ltcmalloc, or start it with LD_PRELOAD=libtcmalloc.so.4 (Debian package "
-        "libgoogle-perftools4)");
+Result<std::unique_ptr<HeapProfiler>> HeapProfiler::create(Modules& modules, Unwinder& unwinder) {
+  auto state = std::make_unique<State>(modules, unwinder);
+  if (tcmalloc_api::present()) {
+    state->on_tcmalloc = true;
+    state->found = tcmalloc_api::sample_parameter().load(std::memory_order_relaxed);
+    if (vigil_tcmalloc_samples_are_seen == nullptr) state->columns = HeapColumns::kInuse;
+  } else if (vigil_malloc_is_interposed == nullptr) {
+    return Error(ErrorCode::kUnsupported,
+                 "a heap profile needs a sampler in the allocator, and this program has none: link "
+                 "it with tcmalloc (-ltcmalloc, "
+                 "Debian package libgoogle-perftools-dev), or start it with "
+                 "LD_PRELOAD=libtcmalloc.so.4, or link "
+                 "vigil::malloc_interpose, which samples any allocator");
   }
-  auto state = std::make_unique<State>();
-  state->found = sample_parameter().load(std::memory_order_relaxed);
   return std::unique_ptr<HeapProfiler>(new HeapProfiler(std::move(state)));
+}
+
+HeapColumns HeapProfiler::columns() const { return state_->columns; }
+
+Result<void> HeapProfiler::State::enable_tcmalloc(std::int64_t interval_bytes) {
+  if (found > 0) {
+    // Another profiler of this process may be what switched it on: then that one counts allocations.
+    if (counts_allocations() && !collector.start(found)) columns = HeapColumns::kInuse;
+    return Error(ErrorCode::kBusy, "heap sampling is already on, every " + std::to_string(found) +
+                                       " bytes, by the program or by TCMALLOC_SAMPLE_PARAMETER");
+  }
+  if (counts_allocations()) {
+    if (Result<void> started = collector.start(interval_bytes); !started) return started;
+  }
+  if (enabled == 0) bytes_before = tcmalloc_api::allocated_bytes();
+  tcmalloc_api::sample_parameter().store(interval_bytes, std::memory_order_relaxed);
+  return {};
 }
 
 Result<void> HeapProfiler::enable(HeapProfilerOptions options) {
@@ -117,68 +112,137 @@ Result<void> HeapProfiler::enable(HeapProfilerOptions options) {
                  "the heap sampling interval must be from 1 KiB to 1 GiB");
   }
   const std::lock_guard lock(state_->mutex);
-  if (state_->found > 0) {
-    return Error(ErrorCode::kBusy, "heap sampling is already on, every " +
-                                       std::to_string(state_->found) +
-                                       " bytes, by the program or by TCMALLOC_SAMPLE_PARAMETER");
-  }
-  if (state_->enabled == 0) state_->bytes_before = allocated_bytes();
-  state_->enabled = options.interval_bytes;
-  sample_parameter().store(options.interval_bytes, std::memory_order_relaxed);
-  return {};
+  const Result<void> started = state_->on_tcmalloc
+                                   ? state_->enable_tcmalloc(options.interval_bytes)
+                                   : state_->collector.start(options.interval_bytes);
+  if (started) state_->enabled = options.interval_bytes;
+  return started;
 }
 
 void HeapProfiler::disable() {
   const std::lock_guard lock(state_->mutex);
+  state_->collector.stop();
   if (state_->enabled == 0) return;
-  sample_parameter().store(state_->found, std::memory_order_relaxed);
+  if (state_->on_tcmalloc) {
+    tcmalloc_api::sample_parameter().store(state_->found, std::memory_order_relaxed);
+  }
   state_->enabled = 0;
+}
+
+Result<StackProfile> HeapProfiler::State::tcmalloc_snapshot() {
+  int interval = 0;
+  // The live objects first: what is sampled in between is then in the cumulative columns at least.
+  const auto live = tcmalloc_api::read_stack_traces(interval);
+  if (!live || interval <= 0) {
+    return Error(ErrorCode::kUnsupported,
+                 "heap sampling is off: enable it before asking for a profile");
+  }
+  std::vector<HeapBucket> buckets = live_buckets(*live);
+  if (counts_allocations()) {
+    for (HeapBucket& bucket : collector.buckets()) buckets.push_back(std::move(bucket));
+  }
+  StackProfile profile = heap_profile_of(buckets, interval, columns);
+  if (bytes_before > 0) profile.counters["heap_bytes_before_sampling"] = bytes_before;
+  return profile;
+}
+
+Result<StackProfile> HeapProfiler::State::interposed_snapshot() {
+  if (enabled == 0) {
+    return Error(ErrorCode::kUnsupported,
+                 "heap sampling is off: enable it before asking for a profile");
+  }
+  return heap_profile_of(collector.buckets(), enabled, columns);
 }
 
 Result<StackProfile> HeapProfiler::snapshot(WallTime now) {
   const std::lock_guard lock(state_->mutex);
-  int interval = 0;
-  const std::unique_ptr<void*[]> table = read_stack_traces(interval);
-  if (!table || interval <= 0) {
-    return Error(ErrorCode::kUnsupported,
-                 "heap sampling is off: enable it before asking for a profile");
-  }
-  StackProfile profile = heap_profile_from_samples(samples_of(table.get()), interval);
-  profile.start = now;
-  if (state_->bytes_before > 0)
-    profile.counters["heap_bytes_before_sampling"] = state_->bytes_before;
+  auto profile = state_->on_tcmalloc ? state_->tcmalloc_snapshot() : state_->interposed_snapshot();
+  if (!profile) return profile;
+  profile->start = now;
+  const HeapLoss loss = state_->collector.loss();
+  profile->counters["samples_lost"] = loss.samples_lost;
+  profile->counters["samples_untracked"] = loss.samples_untracked;
+  profile->counters["buckets_full"] = loss.buckets_full;
   return profile;
 }
 
-StackProfile heap_profile_from_samples(const std::vector<HeapSample>& samples,
-                                       std::int64_t interval_bytes) {
+Result<StackProfile> HeapProfiler::growth(WallTime now) {
+  const auto entries =
+      state_->on_tcmalloc ? tcmalloc_api::read_growth_stack_traces() : std::nullopt;
+  if (!entries) {
+    return Error(ErrorCode::kUnsupported,
+                 "where the heap grew is known to tcmalloc only: link the program with -ltcmalloc, "
+                 "or start it with "
+                 "LD_PRELOAD=libtcmalloc.so.4");
+  }
+  StackProfile profile;
+  profile.name = "growth";
+  profile.sample_types = {{"objects", "count"}, {"space", "bytes"}};
+  profile.default_sample_type = "space";
+  profile.leaf_frames = LeafFrames::kWithoutAllocator;
+  profile.period_type = {"space", "bytes"};
+  profile.period = 1;
+  profile.start = now;
+  for (const tcmalloc_api::Entry& entry : *entries) {
+    profile.samples.push_back({entry.stack, {entry.count, entry.count * entry.bytes}, {}});
+  }
+  return profile;
+}
+
+void HeapProfiler::release_free_memory() {
+  if (state_->on_tcmalloc) {
+    tcmalloc_api::release_free_memory();
+  } else {
+    ::malloc_trim(0);
+  }
+}
+
+StackProfile heap_profile_of(std::span<const HeapBucket> buckets, std::int64_t interval_bytes,
+                             HeapColumns columns) {
   StackProfile profile;
   profile.name = "heap";
-  profile.sample_types = {{"inuse_objects", "count"}, {"inuse_space", "bytes"}};
+  if (columns == HeapColumns::kAllocAndInuse) {
+    profile.sample_types = {{"alloc_objects", "count"}, {"alloc_space", "bytes"}};
+  }
+  profile.sample_types.push_back({"inuse_objects", "count"});
+  profile.sample_types.push_back({"inuse_space", "bytes"});
   profile.default_sample_type = "inuse_space";
   profile.leaf_frames = LeafFrames::kWithoutAllocator;
   profile.period_type = {"space", "bytes"};
   profile.period = interval_bytes;
 
-  std::map<Group, std::int64_t> groups;
-  for (const HeapSample& sample : samples) ++groups[{sample.frames, sample.bytes}];
-  for (const auto& [group, count] : groups) {
+  std::map<Group, Objects> groups;
+  for (const HeapBucket& bucket : buckets) {
+    Objects& objects = groups[{bucket.stack.frames, bucket.stack.end, bucket.bytes}];
+    objects.alloc += bucket.alloc_objects;
+    objects.inuse += bucket.inuse_objects;
+  }
+  for (const auto& [group, objects] : groups) {
     double scale = 1;
     if (interval_bytes > 1 && group.bytes > 0) {
       scale =
           1 /
           (1 - std::exp(-static_cast<double>(group.bytes) / static_cast<double>(interval_bytes)));
     }
-    const double objects = static_cast<double>(count) * scale;
     StackSample sample;
-    sample.stack.frames = group.frames;
-    sample.stack.end = StackEnd::kComplete;
-    sample.values = {std::llround(objects),
-                     std::llround(objects * static_cast<double>(group.bytes))};
+    sample.stack = {group.frames, group.end};
+    const auto append = [&](std::int64_t sampled) {
+      const double scaled = static_cast<double>(sampled) * scale;
+      sample.values.push_back(std::llround(scaled));
+      sample.values.push_back(std::llround(scaled * static_cast<double>(group.bytes)));
+    };
+    if (columns == HeapColumns::kAllocAndInuse) append(objects.alloc);
+    append(objects.inuse);
     sample.labels = {{.key = "bytes", .text = {}, .number = group.bytes, .unit = "bytes"}};
     profile.samples.push_back(std::move(sample));
   }
   return profile;
+}
+
+StackProfile allocs_profile_of(StackProfile heap) {
+  heap.name = "allocs";
+  heap.default_sample_type = "alloc_space";
+  return heap;
 }
 
 }  // namespace vigil::sampler

@@ -1,19 +1,25 @@
-// In-use heap profile from tcmalloc's own sampler (gperftools), switched on while the program runs.
+// Heap profiles: what is in use, what was ever allocated, and where the process asked the system for memory.
 //
-//   auto heap = HeapProfiler::create();            // unsupported where the program does not run on
-//   tcmalloc auto on = (*heap)->enable({});                 // from now on, one allocation in 512
-//   KiB is remembered Result<StackProfile> profile = (*heap)->snapshot(clock.wall_now());
+//   auto heap = HeapProfiler::create(modules, unwinder);
+//   (*heap)->enable({});                     // from now on, one allocation in 512 KiB is remembered
+//   Result<StackProfile> profile = (*heap)->snapshot(clock.wall_now());
 //
-// tcmalloc is not linked by this library: the references are weak, so it works, and answers
-// `unsupported`, in programs with another allocator. The sampler knows live objects only;
-// cumulative columns are not made up.
+// Two sources, found at run time by weak references, so that this library links with any program:
+//
+//   tcmalloc (gperftools)      the program links it. Its own sampler keeps the live objects. With vigil::tcmalloc_samples
+//                              linked too, the cumulative columns come from what that sampler sees; without, only the
+//                              in-use columns are known, and none is made up.
+//   any other allocator        the program links vigil::malloc_interpose, or the agent is preloaded: malloc and free
+//                              count down to the next sample themselves.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "sampler/heap_collector.h"
 #include "sampler/stack_profile.h"
 
 namespace vigil::sampler {
@@ -25,17 +31,16 @@ struct HeapProfilerOptions {
   std::int64_t interval_bytes = 512 * 1024;
 };
 
-// One object of the sampler's table.
-struct HeapSample {
-  std::int64_t bytes = 0;  // the size that was asked for
-  std::vector<FrameAddress> frames;
+enum class HeapColumns : std::uint8_t {
+  kInuse,          // inuse_objects/count, inuse_space/bytes
+  kAllocAndInuse,  // Go's four: alloc_objects/count, alloc_space/bytes, then those
 };
 
 // Thread-safe. At most one in a process should be enabled: the switch belongs to the process.
 class HeapProfiler {
  public:
-  // unsupported: no tcmalloc in this program, with what to do about it.
-  static Result<std::unique_ptr<HeapProfiler>> create();
+  // Both must outlive the profiler. unsupported: neither source is in this program, with what to do about it.
+  static Result<std::unique_ptr<HeapProfiler>> create(Modules& modules, Unwinder& unwinder);
 
   // Switches off, if enable() switched on.
   ~HeapProfiler();
@@ -43,23 +48,37 @@ class HeapProfiler {
   HeapProfiler(const HeapProfiler&) = delete;
   HeapProfiler& operator=(const HeapProfiler&) = delete;
 
-  // Switches the sampler on, or changes its interval. Allocations made before are never seen; their
-  // bytes are reported as the counter "heap_bytes_before_sampling". A thread notices at its next
-  // sampling point, which with sampling off is up to 16 MiB of its allocations away (gperftools
-  // src/sampler.cc, PickNextSamplingPoint). invalid_argument: interval out of range. busy: sampling
-  // was on already when create() was called (the program, or TCMALLOC_SAMPLE_PARAMETER, owns the
-  // switch); snapshot() works then too, with that interval.
+  // What snapshot() can tell in this program. kInuse: tcmalloc without vigil::tcmalloc_samples.
+  HeapColumns columns() const;
+
+  // Switches the sampler on, or changes its interval (the cumulative columns then begin anew).
+  // Allocations made before are never seen; with tcmalloc, their bytes are reported as the counter
+  // "heap_bytes_before_sampling", and a thread notices at its next sampling point, which with
+  // sampling off is up to 16 MiB of its allocations away (gperftools src/sampler.cc,
+  // PickNextSamplingPoint); with interposition 256 KiB. invalid_argument: interval out of range.
+  // busy: tcmalloc's sampling was on already when create() was called (the program, or
+  // TCMALLOC_SAMPLE_PARAMETER, owns the switch); snapshot() works then too, with that interval.
+  // resource_exhausted: no memory or no thread for the collector.
   Result<void> enable(HeapProfilerOptions options);
 
-  // Sets the switch back to what create() found. Objects sampled so far stay in the table until
-  // they are freed.
+  // Sets the switch back to what create() found. Objects sampled so far stay known until they are
+  // freed.
   void disable();
 
-  // The live sampled objects: columns inuse_objects/count and inuse_space/bytes, scaled up to the
-  // whole heap, and the numeric label `bytes` (the object size), period space/bytes. unsupported:
-  // neither enable() nor the program switched sampling on. Cost: tcmalloc's page heap lock for a
-  // copy of the table (one entry for each sampled object).
+  // The sampled objects by stack and size, in the columns of columns(), scaled up to the whole
+  // heap, and the numeric label `bytes` (the object's size, with tcmalloc its size class), period
+  // space/bytes. alloc_* never decrease. unsupported: neither enable() nor the program switched
+  // sampling on. Counters: samples_lost, samples_untracked, buckets_full (HeapLoss). Cost: a copy of
+  // the table of live samples (with tcmalloc under its page heap lock).
   Result<StackProfile> snapshot(WallTime now);
+
+  // Where the allocator asked the system for memory since the process began: columns objects/count
+  // (requests) and space/bytes, name "growth". unsupported: only tcmalloc keeps this.
+  Result<StackProfile> growth(WallTime now);
+
+  // Gives free memory back to the system: tcmalloc's page heap, or malloc_trim(3). May take
+  // milliseconds to seconds on a large heap, with the allocator's lock held.
+  void release_free_memory();
 
  private:
   struct State;
@@ -72,7 +91,10 @@ class HeapProfiler {
 //
 // A Poisson sampler with mean R takes an object of s bytes with probability 1 - e^(-s/R), so each
 // stands for 1 / (1 - e^(-s/R)) of its size: Go's scaleHeapSample (src/runtime/pprof/protomem.go).
-StackProfile heap_profile_from_samples(const std::vector<HeapSample>& samples,
-                                       std::int64_t interval_bytes);
+StackProfile heap_profile_of(std::span<const HeapBucket> buckets, std::int64_t interval_bytes,
+                             HeapColumns columns);
+
+// The same data as the page `allocs` shows it: alloc_space is what a reader sees first.
+StackProfile allocs_profile_of(StackProfile heap);
 
 }  // namespace vigil::sampler

@@ -2,6 +2,7 @@
 target_sources(vigil_sampler PRIVATE
   allocator_frames.cc
   demangle.cc
+  heap_collector.cc
   heap_profiler.cc
   libdw_api.cc
   pprof_encoder.cc
@@ -11,9 +12,10 @@ target_sources(vigil_sampler PRIVATE
   symbolizer.cc
   symbolizer_debugfile.cc
   symbolizer_dwarf.cc
-  symbolizer_module.cc)
+  symbolizer_module.cc
+  tcmalloc_api.cc)
 
 # libdw and tcmalloc give headers only: libdw is loaded at run time (libdw_api.h), tcmalloc is the program's
-# (heap_profiler.h).
+# (tcmalloc_api.h).
 target_include_directories(vigil_sampler SYSTEM PRIVATE ${VIGIL_LIBDW_INCLUDE} ${VIGIL_PROTOZERO_INCLUDE})
 target_link_libraries(vigil_sampler PRIVATE ZLIB::ZLIB ${CMAKE_DL_LIBS})

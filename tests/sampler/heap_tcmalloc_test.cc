@@ -6,6 +6,7 @@
 
 #include "sampler/heap_profiler.h"
 #include "sampler/profile.h"
+#include "tests/sampler/heap_columns.h"
 #include "tests/support/catch.h"
 
 namespace vigil::sampler {
@@ -41,31 +42,16 @@ namespace {
 
 constexpr std::int64_t kMiB = 1 << 20;
 
-// Bytes in use by stacks with that function.
 std::int64_t bytes_of(HeapProfiler& heap, Symbolizer& symbolizer, const std::string& function) {
-  Modules modules;
-  const auto table = modules.refresh();
-  REQUIRE(table);
-  auto stacks = heap.snapshot(SystemClock().wall_now());
-  REQUIRE(stacks);
-  const Profile profile = build_profile(*stacks, **table, &symbolizer);
-  std::int64_t bytes = 0;
-  for (const ProfileSample& sample : profile.samples) {
-    bool found = false;
-    for (const LocationIndex i : sample.locations) {
-      for (const ProfileLine& line : profile.locations[index(i)].lines) {
-        found = found || profile.functions[index(line.function)].name == function;
-      }
-    }
-    if (found) bytes += sample.values[1];
-  }
-  return bytes;
+  return test::heap_columns_of(heap, symbolizer, function).inuse_space;
 }
 
 }  // namespace
 
 TEST_CASE("heap: what is kept is found by name, what is freed is not, and exceptions work") {
-  auto heap = HeapProfiler::create();
+  Modules modules;
+  Unwinder unwinder(modules);
+  auto heap = HeapProfiler::create(modules, unwinder);
   REQUIRE(heap);
   auto symbolizer = Symbolizer::create({});
   REQUIRE(symbolizer);
@@ -88,7 +74,7 @@ TEST_CASE("heap: what is kept is found by name, what is freed is not, and except
   CHECK(bytes_of(**heap, **symbolizer, "vigil::sampler::heap_test::churn") < kMiB);
 
   // A second profiler finds the switch taken, reads, and leaves it alone.
-  auto second = HeapProfiler::create();
+  auto second = HeapProfiler::create(modules, unwinder);
   REQUIRE(second);
   CHECK((*second)->enable({}).error().code() == ErrorCode::kBusy);
   CHECK((*second)->snapshot(WallTime{}));
@@ -112,6 +98,14 @@ TEST_CASE("heap: what is kept is found by name, what is freed is not, and except
   }
   for (std::thread& thread : threads) thread.join();
   for (const int count : cleaned) CHECK(count == 1000);
+
+  // Where the memory came from: at least what is kept.
+  const auto growth = (*heap)->growth(WallTime{});
+  REQUIRE(growth);
+  std::int64_t grown = 0;
+  for (const StackSample& sample : growth->samples) grown += sample.values.at(1);
+  CHECK(grown >= 64 * kMiB);
+  CHECK(grown < 128 * kMiB);
 
   for (void* p : kept) std::free(p);
   CHECK(bytes_of(**heap, **symbolizer, "vigil::sampler::heap_test::remember") == 0);

@@ -43,8 +43,12 @@ Profile cpu_of_this_program() {
 }
 
 Profile heap_of_this_program() {
-  const std::vector<HeapSample> samples(100, HeapSample{1000, {in_leaf(), in_root()}});
-  StackProfile in = heap_profile_from_samples(samples, 512 * 1024);
+  HeapBucket bucket;
+  bucket.stack = {{in_leaf(), in_root()}, StackEnd::kComplete};
+  bucket.bytes = 1000;
+  bucket.alloc_objects = 150;
+  bucket.inuse_objects = 100;
+  StackProfile in = heap_profile_of(std::span(&bucket, 1), 512 * 1024, HeapColumns::kAllocAndInuse);
   in.start = WallTime(std::chrono::seconds(1'700'000'000));
   auto symbolizer = Symbolizer::create({});
   REQUIRE(symbolizer);

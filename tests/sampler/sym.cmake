@@ -58,7 +58,17 @@ vigil_test(heap-profiler LABEL unit
 if(VIGIL_TCMALLOC AND NOT VIGIL_SANITIZE)
   vigil_test(heap-tcmalloc LABEL integration
     SOURCES heap_tcmalloc_test.cc
-    DEPENDS vigil::sampler vigil_tcmalloc)
+    DEPENDS vigil::sampler vigil::tcmalloc_samples)
+  vigil_test(heap-accuracy-tcmalloc LABEL integration
+    SOURCES heap_accuracy_test.cc
+    DEPENDS vigil::sampler vigil::tcmalloc_samples)
+endif()
+
+# malloc is ours, over glibc's.
+if(NOT VIGIL_SANITIZE)
+  vigil_test(heap-accuracy-glibc LABEL integration
+    SOURCES heap_accuracy_test.cc
+    DEPENDS vigil::sampler vigil::malloc_interpose)
 endif()
 
 # The real client reads what we write.

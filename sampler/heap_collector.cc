@@ -1,0 +1,246 @@
+#include "sampler/heap_collector.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include <array>
+#include <chrono>
+#include <system_error>
+#include <utility>
+
+#include "base/signal_mask.h"
+#include "sampler/registers.h"
+#include "sampler/sigsafe/heap_recorder.h"
+
+// The dynamic loader's record of where the main thread's stack begins (glibc, GLIBC_2.2.5).
+extern "C" void* __libc_stack_end;
+
+namespace vigil::sampler {
+namespace {
+
+using sigsafe::heap_recorder;
+using sigsafe::HeapSlot;
+using sigsafe::HeapSlotState;
+
+// A slot that nobody asked for waits this long at most.
+constexpr auto kDrainEvery = std::chrono::seconds(60);
+// Reading the module table costs some 0.1 ms.
+constexpr auto kModulesAge = std::chrono::milliseconds(100);
+constexpr auto kModulesAgeMax = std::chrono::milliseconds(2000);
+constexpr std::uint64_t kFirstBucket = sigsafe::kBucketLost + 1;
+
+// Made once, and kept: a thread may be writing to a slot at any time.
+Result<void> make_slots() {
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  if (heap_recorder.slots.load() != nullptr) return {};
+  constexpr std::size_t kStacks = sigsafe::kHeapSlots * sigsafe::kHeapStackMax;
+  void* memory = ::mmap(nullptr, kStacks, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) {
+    return Error(ErrorCode::kResourceExhausted, "no memory for the heap sampler's slots");
+  }
+  static std::array<HeapSlot, sigsafe::kHeapSlots> slots;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    slots[i].stack = static_cast<std::byte*>(memory) + i * sigsafe::kHeapStackMax;
+  }
+  heap_recorder.main_stack_end.store(reinterpret_cast<std::uintptr_t>(__libc_stack_end));
+  // The child has no collector, and must not write into slots that its parent's thread may have been reading.
+  ::pthread_atfork(nullptr, nullptr, [] { heap_recorder.interval.store(0); });
+  heap_recorder.slots.store(slots.data());
+  return {};
+}
+
+RegisterSet registers_of(const HeapSlot& slot) {
+  RegisterSet registers;
+  for (const Register reg : {Register::kRbx, Register::kRbp, Register::kRsp, Register::kR12,
+                             Register::kR13, Register::kR14, Register::kR15, Register::kRip}) {
+    registers.set(reg, slot.registers[static_cast<std::size_t>(reg)]);
+  }
+  return registers;
+}
+
+Stack walked_stack(const HeapSlot& slot) {
+  Stack stack;
+  for (std::uint32_t i = 0; i < slot.walked; ++i) {
+    stack.frames.push_back(FrameAddress::return_address(slot.frames[i]));
+  }
+  // tcmalloc keeps at most one frame less than its limit.
+  stack.end =
+      slot.walked + 1 >= sigsafe::kWalkedFramesMax ? StackEnd::kTruncated : StackEnd::kComplete;
+  return stack;
+}
+
+}  // namespace
+
+std::size_t HeapCollector::KeyHash::operator()(const Key& key) const {
+  std::uint64_t hash = static_cast<std::uint64_t>(key.bytes) * 0x9E3779B97F4A7C15u;
+  for (const FrameAddress& frame : key.stack.frames) {
+    hash = (hash ^ frame.raw()) * 0x100000001b3u;
+    hash ^= hash >> 29;
+  }
+  return static_cast<std::size_t>(hash);
+}
+
+HeapCollector::HeapCollector(Modules& modules, Unwinder& unwinder)
+    : modules_(modules), unwinder_(unwinder) {}
+
+HeapCollector::~HeapCollector() { stop(); }
+
+Result<void> HeapCollector::start(std::int64_t interval_bytes) {
+  if (Result<void> made = make_slots(); !made) return made;
+  const std::lock_guard thread_lock(thread_mutex_);
+  const void* nobody = nullptr;
+  if (!heap_recorder.owner.compare_exchange_strong(nobody, this) && nobody != this) {
+    return Error(ErrorCode::kBusy, "the heap is sampled for somebody else in this process");
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (interval_ != interval_bytes) {
+      heap_recorder.interval.store(0);
+      drain();
+      counts_.assign(counts_.size(), 0);
+      overflow_objects_ = overflow_bytes_ = 0;
+      heap_recorder.lost_objects.store(0);
+      heap_recorder.lost_bytes.store(0);
+    }
+    interval_ = interval_bytes;
+  }
+  if (!thread_.joinable()) {
+    stopping_ = false;
+    try {
+      const auto guard = SignalMaskGuard::program_signals();
+      thread_ = std::thread([this] { run(); });
+    } catch (const std::system_error& error) {
+      heap_recorder.owner.store(nullptr);
+      return Error(ErrorCode::kResourceExhausted,
+                   "no thread for the heap sampler: " + std::string(error.what()));
+    }
+    ::pthread_setname_np(thread_.native_handle(), "vigil-heap");
+  }
+  heap_recorder.interval.store(static_cast<std::uint64_t>(interval_bytes));
+  return {};
+}
+
+void HeapCollector::stop() {
+  const std::lock_guard thread_lock(thread_mutex_);
+  if (!thread_.joinable()) return;
+  heap_recorder.interval.store(0);
+  stopping_ = true;
+  sigsafe::wake_collector();
+  thread_.join();
+  heap_recorder.owner.store(nullptr);
+}
+
+void HeapCollector::run() {
+  while (true) {
+    const std::uint32_t seen = heap_recorder.wakes.load();
+    {
+      const std::lock_guard lock(mutex_);
+      drain();
+    }
+    if (stopping_) return;
+    sigsafe::wait_for_wake(
+        seen, static_cast<std::uint64_t>(std::chrono::nanoseconds(kDrainEvery).count()));
+  }
+}
+
+void HeapCollector::drain() {
+  HeapSlot* slots = heap_recorder.slots.load();
+  if (slots == nullptr || heap_recorder.done.load() == 0) return;
+  // For libraries that were loaded since; on failure the old table serves on, and walks end at code it does not know.
+  (void)modules_.refresh();
+  for (std::size_t i = 0; i < sigsafe::kHeapSlots; ++i) {
+    HeapSlot& slot = slots[i];
+    if (slot.state.load() != HeapSlotState::kDone) continue;
+    take(slot);
+    heap_recorder.done.fetch_sub(1);
+    slot.state.store(HeapSlotState::kFree);
+  }
+}
+
+// For libraries that were loaded since. On failure the old table serves on, and walks end at code it does not know.
+void HeapCollector::refresh_modules() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - modules_read_ < (met_unknown_code_ ? kModulesAge : kModulesAgeMax)) return;
+  (void)modules_.refresh();
+  modules_read_ = now;
+  met_unknown_code_ = false;
+}
+
+void HeapCollector::take(const HeapSlot& slot) {
+  Key key;
+  key.bytes = static_cast<std::int64_t>(slot.bytes);
+  if (slot.walked != 0) {
+    key.stack = walked_stack(slot);
+  } else {
+    StackCopy copy;
+    copy.base = slot.stack_base;
+    copy.bytes = {slot.stack, static_cast<std::size_t>(slot.stack_bytes)};
+    copy.stack_end = slot.stack_end;
+    key.stack = unwinder_.unwind(registers_of(slot), copy, kFramesMax);
+    if (key.stack.end == StackEnd::kNoUnwindInfo) met_unknown_code_ = true;
+  }
+  const std::uint64_t bucket = bucket_of(std::move(key));
+  if (bucket == sigsafe::kBucketLost) {
+    ++overflow_objects_;
+    overflow_bytes_ += static_cast<std::int64_t>(slot.bytes);
+  } else {
+    ++counts_[bucket - kFirstBucket];
+  }
+  if (slot.object != nullptr) heap_recorder.live.set_bucket(slot.object, slot.ticket, bucket);
+}
+
+std::uint64_t HeapCollector::bucket_of(Key key) {
+  const auto found = numbers_.find(key);
+  if (found != numbers_.end()) return found->second;
+  if (numbers_.size() == kHeapBucketsMax) return sigsafe::kBucketLost;
+  const std::uint64_t number = kFirstBucket + counts_.size();
+  numbers_.emplace(std::move(key), number);
+  counts_.push_back(0);
+  return number;
+}
+
+std::vector<HeapBucket> HeapCollector::buckets() {
+  const std::lock_guard lock(mutex_);
+  drain();
+  std::vector<std::int64_t> alive(counts_.size());
+  HeapBucket lost;
+  std::int64_t lost_live_bytes = 0;
+  heap_recorder.live.for_each([&](const sigsafe::LiveObject& object) {
+    const std::uint64_t bucket = sigsafe::mark_bucket(object.mark);
+    if (bucket >= kFirstBucket && bucket - kFirstBucket < alive.size()) {
+      ++alive[bucket - kFirstBucket];
+    } else {
+      // Lost, or sampled since the drain: then in the next profile.
+      if (bucket != sigsafe::kBucketLost) return;
+      ++lost.inuse_objects;
+      lost_live_bytes += static_cast<std::int64_t>(object.bytes);
+    }
+  });
+  std::vector<HeapBucket> all;
+  for (const auto& [key, number] : numbers_) {
+    const std::size_t i = number - kFirstBucket;
+    if (counts_[i] == 0 && alive[i] == 0) continue;
+    all.push_back({key.stack, key.bytes, counts_[i], alive[i]});
+  }
+  lost.alloc_objects =
+      overflow_objects_ + static_cast<std::int64_t>(heap_recorder.lost_objects.load());
+  const std::int64_t lost_bytes =
+      overflow_bytes_ + static_cast<std::int64_t>(heap_recorder.lost_bytes.load());
+  if (lost.alloc_objects > 0) {
+    lost.bytes = lost_bytes / lost.alloc_objects;
+  } else if (lost.inuse_objects > 0) {
+    lost.bytes = lost_live_bytes / lost.inuse_objects;
+  }
+  if (lost.alloc_objects > 0 || lost.inuse_objects > 0) all.push_back(std::move(lost));
+  return all;
+}
+
+HeapLoss HeapCollector::loss() const {
+  const std::lock_guard lock(mutex_);
+  return {static_cast<std::int64_t>(heap_recorder.lost_objects.load()),
+          static_cast<std::int64_t>(heap_recorder.untracked.load()), overflow_objects_};
+}
+
+}  // namespace vigil::sampler

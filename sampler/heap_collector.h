@@ -1,0 +1,105 @@
+// The collector's half of the heap sampler: unwinds what allocating threads have captured (sigsafe/heap_recorder.h) and adds
+// it up by stack and size.
+//
+//   HeapCollector collector(modules, unwinder);
+//   collector.start(512 * 1024);
+//   for (const HeapBucket& bucket : collector.buckets()) …
+//
+// It has one thread, which sleeps until a quarter of the slots is full: a program that allocates little wakes it never, and
+// buckets() unwinds what is left. In a forked child nothing is recorded and buckets() answers with what the parent knew.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "sampler/address.h"
+#include "sampler/module_table.h"
+#include "sampler/unwinder.h"
+
+namespace vigil::sampler {
+
+namespace sigsafe {
+struct HeapSlot;
+}
+
+// Distinct pairs of stack and size that are kept; what comes beyond goes into the bucket without a stack.
+inline constexpr std::size_t kHeapBucketsMax = 32 * 1024;
+
+// Samples (not scaled) of one stack and one size.
+struct HeapBucket {
+  Stack stack;
+  std::int64_t bytes = 0;          // of one object
+  std::int64_t alloc_objects = 0;  // since the start
+  std::int64_t inuse_objects =
+      0;  // of them, alive now; 0 where the allocator keeps the live objects (tcmalloc)
+};
+
+struct HeapLoss {
+  std::int64_t samples_lost = 0;  // no free slot: counted in a bucket without a stack
+  std::int64_t samples_untracked =
+      0;                          // no place among the live objects: missing from inuse_objects
+  std::int64_t buckets_full = 0;  // more than kHeapBucketsMax: in the bucket without a stack
+};
+
+// Thread-safe. At most one per process.
+class HeapCollector {
+ public:
+  // Both must outlive the collector.
+  HeapCollector(Modules& modules, Unwinder& unwinder);
+  ~HeapCollector();  // stop()
+  HeapCollector(const HeapCollector&) = delete;
+  HeapCollector& operator=(const HeapCollector&) = delete;
+
+  // Samples one allocation in `interval_bytes` from now on (a thread notices within 256 KiB of its allocations). Another
+  // interval than before forgets the counts. Slots: 16 MiB of address space, as much of it in memory as captures needed.
+  //   resource_exhausted   no memory, or no thread
+  //   busy                 another collector has the recorder
+  Result<void> start(std::int64_t interval_bytes);
+  // No more samples. What is counted stays, and frees of sampled objects are still noticed.
+  void stop();
+
+  // All buckets with a nonzero count. The last one may have no frames: what was lost, at its average size.
+  std::vector<HeapBucket> buckets();
+  HeapLoss loss() const;
+
+ private:
+  struct Key {
+    Stack stack;
+    std::int64_t bytes = 0;
+    friend bool operator==(const Key&, const Key&) = default;
+  };
+  struct KeyHash {
+    std::size_t operator()(const Key& key) const;
+  };
+
+  void run();
+  void drain();
+  void refresh_modules();
+  void take(const sigsafe::HeapSlot& slot);
+  std::uint64_t bucket_of(Key key);
+
+  Modules& modules_;
+  Unwinder& unwinder_;
+
+  std::mutex thread_mutex_;  // guards thread_
+  std::thread thread_;
+  std::atomic<bool> stopping_{false};
+
+  mutable std::mutex mutex_;  // guards all below, and the reading side of the slots
+  std::unordered_map<Key, std::uint64_t, KeyHash> numbers_;  // into counts_
+  std::vector<std::int64_t> counts_;
+  std::chrono::steady_clock::time_point modules_read_{};
+  bool met_unknown_code_ = true;
+  std::int64_t interval_ = 0;
+  std::int64_t overflow_objects_ = 0;
+  std::int64_t overflow_bytes_ = 0;
+};
+
+}  // namespace vigil::sampler

@@ -1,0 +1,262 @@
+// Heap sampling for any allocator: defines malloc and its family, counts, and passes everything on to the allocator that
+// the program would have had. Linked only by programs that ask for it (vigil::malloc_interpose) and by the preloaded agent;
+// see heap_profiler.h. Not together with tcmalloc, whose own sampler does the same for less.
+//
+// The allocator is found with dlsym(RTLD_NEXT), which may itself allocate: until it has answered, glibc's own entry points
+// serve (they are what RTLD_NEXT finds, too, unless another allocator is linked or preloaded; and then it has not been
+// asked for anything that this one must free, because every early caller is inside dlsym, which keeps what it got).
+//
+// operator new is defined too, on top of malloc as the standard's default one is: libstdc++'s would call our malloc
+// anyway, and jemalloc's and others' would pass it by.
+#include <dlfcn.h>
+#include <errno.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+#include "sampler/sigsafe/heap_recorder.h"
+
+extern "C" {
+void* __libc_malloc(std::size_t);
+void __libc_free(void*);
+void* __libc_calloc(std::size_t, std::size_t);
+void* __libc_realloc(void*, std::size_t);
+void* __libc_memalign(std::size_t, std::size_t);
+}
+
+namespace {
+
+namespace recorder = vigil::sampler::sigsafe;
+
+struct Allocator {
+  void* (*malloc)(std::size_t);
+  void (*free)(void*);
+  void* (*calloc)(std::size_t, std::size_t);
+  void* (*realloc)(void*, std::size_t);
+  void* (*aligned_alloc)(std::size_t, std::size_t);
+};
+
+void* first_malloc(std::size_t);
+void first_free(void*);
+void* first_calloc(std::size_t, std::size_t);
+void* first_realloc(void*, std::size_t);
+void* first_aligned_alloc(std::size_t, std::size_t);
+
+// Each begins with a function that looks the others up, so that the fast path has no "are we ready".
+constinit Allocator next{first_malloc, first_free, first_calloc, first_realloc,
+                         first_aligned_alloc};
+
+template <typename Function>
+void find(Function*& entry, const char* name) {
+  if (void* found = ::dlsym(RTLD_NEXT, name)) entry = reinterpret_cast<Function*>(found);
+}
+
+void find_next() {
+  // What dlsym allocates meanwhile, and what there is without another allocator.
+  next = {__libc_malloc, __libc_free, __libc_calloc, __libc_realloc, __libc_memalign};
+  Allocator found = next;
+  find(found.malloc, "malloc");
+  find(found.free, "free");
+  find(found.calloc, "calloc");
+  find(found.realloc, "realloc");
+  // memalign takes any size; aligned_alloc of some allocators insists on multiples.
+  find(found.aligned_alloc, "memalign");
+  next = found;
+}
+
+void* first_malloc(std::size_t bytes) {
+  find_next();
+  return next.malloc(bytes);
+}
+void first_free(void* object) {
+  find_next();
+  next.free(object);
+}
+void* first_calloc(std::size_t count, std::size_t bytes) {
+  find_next();
+  return next.calloc(count, bytes);
+}
+void* first_realloc(void* object, std::size_t bytes) {
+  find_next();
+  return next.realloc(object, bytes);
+}
+void* first_aligned_alloc(std::size_t alignment, std::size_t bytes) {
+  find_next();
+  return next.aligned_alloc(alignment, bytes);
+}
+
+// The rare half of each entry point: the countdown has ended, and `object` may be a sample.
+__attribute__((noinline)) void* counted(void* object, std::size_t bytes) {
+  if (object != nullptr && recorder::countdown_ended(bytes))
+    recorder::record_allocation(object, bytes);
+  return object;
+}
+
+__attribute__((noinline)) void* sampled_malloc(std::size_t bytes) {
+  return counted(next.malloc(bytes), bytes);
+}
+
+[[gnu::always_inline]] inline void* allocate(std::size_t bytes) {
+  if (recorder::count_down(bytes)) [[unlikely]]
+    return sampled_malloc(bytes);
+  return next.malloc(bytes);
+}
+
+void* allocate_aligned(std::size_t alignment, std::size_t bytes) {
+  void* object = next.aligned_alloc(alignment, bytes);
+  return recorder::count_down(bytes) ? counted(object, bytes) : object;
+}
+
+__attribute__((noinline)) void forget(void* object) { (void)recorder::record_free(object); }
+
+[[gnu::always_inline]] inline void release(void* object) {
+  if (recorder::heap_recorder.live.may_hold(object)) [[unlikely]]
+    forget(object);
+  next.free(object);
+}
+
+// As the standard says ([new.delete.single]): the new-handler is called until it gives up.
+template <typename Allocate>
+__attribute__((noinline)) void* new_or_throw(Allocate again) {
+  while (true) {
+    if (void* object = again()) return object;
+    const std::new_handler handler = std::get_new_handler();
+    if (handler == nullptr) throw std::bad_alloc();
+    handler();
+  }
+}
+
+[[gnu::always_inline]] inline void* new_object(std::size_t bytes) {
+  if (bytes == 0) bytes = 1;
+  if (void* object = allocate(bytes)) [[likely]]
+    return object;
+  return new_or_throw([bytes] { return allocate(bytes); });
+}
+
+void* new_aligned(std::size_t bytes, std::align_val_t alignment) {
+  return new_or_throw([=] {
+    return allocate_aligned(static_cast<std::size_t>(alignment), bytes == 0 ? 1 : bytes);
+  });
+}
+
+template <typename Allocate>
+void* new_or_null(Allocate allocate_it) noexcept {
+  try {
+    return allocate_it();
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+}  // namespace
+
+#define VIGIL_EXPORT __attribute__((visibility("default")))
+
+// HeapProfiler looks for this name.
+extern "C" VIGIL_EXPORT int vigil_malloc_is_interposed() { return 1; }
+
+extern "C" {
+
+VIGIL_EXPORT void* malloc(std::size_t bytes) noexcept { return allocate(bytes); }
+
+VIGIL_EXPORT void free(void* object) noexcept { release(object); }
+
+VIGIL_EXPORT void* calloc(std::size_t count, std::size_t bytes) noexcept {
+  void* object = next.calloc(count, bytes);
+  // A product that overflows has given a null pointer.
+  const std::size_t all = count * bytes;
+  return object != nullptr && recorder::count_down(all) ? counted(object, all) : object;
+}
+
+VIGIL_EXPORT void* realloc(void* object, std::size_t bytes) noexcept {
+  // Out before the allocator frees it: another thread may get the address at once. One that realloc then leaves where it
+  // was, for want of memory, is not followed any more.
+  if (object != nullptr) (void)recorder::record_free(object);
+  void* moved = next.realloc(object, bytes);
+  return moved != nullptr && recorder::count_down(bytes) ? counted(moved, bytes) : moved;
+}
+
+VIGIL_EXPORT void* reallocarray(void* object, std::size_t count, std::size_t bytes) noexcept {
+  std::size_t all = 0;
+  if (__builtin_mul_overflow(count, bytes, &all)) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  return realloc(object, all);
+}
+
+VIGIL_EXPORT void* memalign(std::size_t alignment, std::size_t bytes) noexcept {
+  return allocate_aligned(alignment, bytes);
+}
+
+VIGIL_EXPORT void* aligned_alloc(std::size_t alignment, std::size_t bytes) noexcept {
+  return allocate_aligned(alignment, bytes);
+}
+
+VIGIL_EXPORT int posix_memalign(void** object, std::size_t alignment, std::size_t bytes) noexcept {
+  if (alignment % sizeof(void*) != 0 || alignment == 0 || (alignment & (alignment - 1)) != 0)
+    return EINVAL;
+  const int saved = errno;
+  void* made = allocate_aligned(alignment, bytes);
+  errno = saved;
+  if (made == nullptr) return ENOMEM;
+  *object = made;
+  return 0;
+}
+
+VIGIL_EXPORT void* valloc(std::size_t bytes) noexcept { return allocate_aligned(4096, bytes); }
+
+VIGIL_EXPORT void* pvalloc(std::size_t bytes) noexcept {
+  return allocate_aligned(4096, (bytes + 4095) & ~std::size_t{4095});
+}
+
+}  // extern "C"
+
+VIGIL_EXPORT void* operator new(std::size_t bytes) { return new_object(bytes); }
+VIGIL_EXPORT void* operator new[](std::size_t bytes) { return new_object(bytes); }
+VIGIL_EXPORT void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return new_or_null([bytes] { return new_object(bytes); });
+}
+VIGIL_EXPORT void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
+  return new_or_null([bytes] { return new_object(bytes); });
+}
+VIGIL_EXPORT void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  return new_aligned(bytes, alignment);
+}
+VIGIL_EXPORT void* operator new[](std::size_t bytes, std::align_val_t alignment) {
+  return new_aligned(bytes, alignment);
+}
+VIGIL_EXPORT void* operator new(std::size_t bytes, std::align_val_t alignment,
+                                const std::nothrow_t&) noexcept {
+  return new_or_null([=] { return new_aligned(bytes, alignment); });
+}
+VIGIL_EXPORT void* operator new[](std::size_t bytes, std::align_val_t alignment,
+                                  const std::nothrow_t&) noexcept {
+  return new_or_null([=] { return new_aligned(bytes, alignment); });
+}
+
+VIGIL_EXPORT void operator delete(void* object) noexcept { release(object); }
+VIGIL_EXPORT void operator delete[](void* object) noexcept { release(object); }
+VIGIL_EXPORT void operator delete(void* object, std::size_t) noexcept { release(object); }
+VIGIL_EXPORT void operator delete[](void* object, std::size_t) noexcept { release(object); }
+VIGIL_EXPORT void operator delete(void* object, const std::nothrow_t&) noexcept { release(object); }
+VIGIL_EXPORT void operator delete[](void* object, const std::nothrow_t&) noexcept {
+  release(object);
+}
+VIGIL_EXPORT void operator delete(void* object, std::align_val_t) noexcept { release(object); }
+VIGIL_EXPORT void operator delete[](void* object, std::align_val_t) noexcept { release(object); }
+VIGIL_EXPORT void operator delete(void* object, std::size_t, std::align_val_t) noexcept {
+  release(object);
+}
+VIGIL_EXPORT void operator delete[](void* object, std::size_t, std::align_val_t) noexcept {
+  release(object);
+}
+VIGIL_EXPORT void operator delete(void* object, std::align_val_t, const std::nothrow_t&) noexcept {
+  release(object);
+}
+VIGIL_EXPORT void operator delete[](void* object, std::align_val_t,
+                                    const std::nothrow_t&) noexcept {
+  release(object);
+}

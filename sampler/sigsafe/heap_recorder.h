@@ -1,0 +1,115 @@
+// The half of the heap sampler that runs inside malloc and free. No allocation, no lock, no call out of this folder.
+//
+//   every allocation             one in 512 KiB                    the collector (heap_collector.h)
+//   ────────────────             ──────────────                    ────────────────────────────────
+//   countdown -= bytes ──ended──► a ticket; into LiveSamples
+//                                a slot: kFree → kWriting
+//                                registers, stack copy → kDone ───► unwinds; finds the bucket (stack, size);
+//   free: may_hold()? ──maybe──► out of LiveSamples                 writes it beside the object, if it still lives; kFree
+//
+// A Poisson process over allocated bytes: the countdown is drawn from an exponential distribution, so an object of s bytes
+// is sampled with probability 1 - e^(-s/R), whatever is allocated before and after it.
+//
+// Two sources feed it: malloc_interpose.cc (any allocator) through all of the above; tcmalloc_samples.cc through
+// record_walked(), because tcmalloc counts down and keeps its live objects itself.
+//
+// One recorder in a process, because it is what every thread's malloc must reach without a look-up; HeapCollector owns it.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "sampler/sigsafe/live_samples.h"
+#include "sampler/sigsafe/tables.h"
+
+namespace vigil::sampler::sigsafe {
+
+// A malloc deeper than this has its outer frames cut off, which the profile counts.
+inline constexpr std::size_t kHeapStackMax = 32 * 1024;
+inline constexpr std::size_t kHeapSlots = 512;
+// gperftools' own limit (src/common.h, kMaxStackDepth).
+inline constexpr std::size_t kWalkedFramesMax = 31;
+// Done slots at which the collector is woken: a quarter, so that the rest lasts until it runs.
+inline constexpr std::uint32_t kHeapWakeAt = kHeapSlots / 4;
+
+enum class HeapSlotState : std::uint32_t {
+  kFree,     // -> kWriting by a thread that samples (CAS)
+  kWriting,  // -> kDone by the same thread
+  kDone,     // -> kFree by the collector, after unwinding
+};
+
+struct HeapSlot {
+  std::atomic<HeapSlotState> state{HeapSlotState::kFree};
+  std::uint64_t ticket = 0;
+  const void* object = nullptr;
+  std::uint64_t bytes = 0;
+  std::uint32_t walked = 0;  // frames in `frames`; 0: registers and stack instead
+  std::array<std::uintptr_t, kWalkedFramesMax> frames{};
+  std::array<std::uint64_t, kRegisterSlots>
+      registers{};  // DWARF order; the callee-saved ones, rsp, rip
+  std::uint64_t stack_base = 0;
+  std::uint64_t stack_bytes = 0;
+  std::uint64_t stack_end = 0;  // 0 if unknown
+  std::byte* stack = nullptr;   // kHeapStackMax bytes, set once
+};
+
+// What allocating threads and the collector share.
+struct HeapRecorder {
+  std::atomic<std::uint64_t> interval{0};   // mean bytes between samples; 0: nothing is recorded
+  std::atomic<const void*> owner{nullptr};  // the collector that has it
+  std::atomic<HeapSlot*> slots{nullptr};    // kHeapSlots of them, mapped once and never unmapped
+  std::atomic<std::uint64_t> main_stack_end{0};
+  std::atomic<std::uint64_t> next_ticket{1};
+  std::atomic<std::uint32_t> cursor{0};
+  std::atomic<std::uint32_t> done{0};          // slots in kDone
+  std::atomic<std::uint32_t> wakes{0};         // a futex: +1 when the collector should come
+  std::atomic<std::uint64_t> lost_objects{0};  // samples without a free slot, and their bytes
+  std::atomic<std::uint64_t> lost_bytes{0};
+  std::atomic<std::uint64_t> untracked{
+      0};  // samples without a place in `live`: missing from the in-use columns
+  LiveSamples live;
+};
+extern constinit HeapRecorder heap_recorder;
+
+// Bytes that the calling thread allocates until its next sample.
+struct HeapCountdown {
+  std::uint64_t left = 0;
+  std::uint64_t random = 0;
+  std::uint64_t interval = 0;  // that `left` was drawn for; 0: recording was off
+};
+extern constinit thread_local HeapCountdown heap_countdown
+    __attribute__((tls_model("initial-exec")));
+
+// Whether the allocation of `bytes` must go through countdown_ended(). Cost: a load, a comparison, a store.
+[[gnu::always_inline]] inline bool count_down(std::uint64_t bytes) noexcept {
+  if (bytes >= heap_countdown.left) return true;
+  heap_countdown.left -= bytes;
+  return false;
+}
+
+// Draws the next countdown. True: this allocation is a sample, to be given to record_allocation().
+bool countdown_ended(std::uint64_t bytes) noexcept;
+
+// Records a sampled object that the program does not have yet, with the caller's stack. Cost: 1 to 2 us; up to 0.4 ms where
+// every slot is full.
+void record_allocation(const void* object, std::uint64_t bytes) noexcept;
+
+// Records a sampled allocation whose return addresses are known; live objects are the allocator's business.
+void record_walked(std::uint64_t bytes, std::span<void* const> frames) noexcept;
+
+// Before the object is freed or moved. True if it was a sample.
+[[gnu::always_inline]] inline bool record_free(const void* object) noexcept {
+  return heap_recorder.live.may_hold(object) && heap_recorder.live.remove(object);
+}
+
+// Sleeps until the collector should come, or for `timeout_ns`. `seen`: the value of `wakes` before the last look.
+void wait_for_wake(std::uint32_t seen, std::uint64_t timeout_ns) noexcept;
+void wake_collector() noexcept;
+
+// An exponentially distributed number with that mean, at least 1. Public for its test.
+std::uint64_t exponential(std::uint64_t random, std::uint64_t mean) noexcept;
+
+}  // namespace vigil::sampler::sigsafe
