@@ -19,6 +19,13 @@ class FrameAddress {
   // What a call pushed.
   static constexpr FrameAddress return_address(std::uintptr_t pc) { return FrameAddress(pc, 1); }
 
+  // A frame that is no code, with the name StackProfile::made_up_frames[number]: "[created before
+  // vigil]". Its address is in the first page, where nothing is mapped.
+  static constexpr FrameAddress made_up(std::uint8_t number) {
+    return FrameAddress(kMadeUpFirst + number, 0);
+  }
+  static constexpr std::uintptr_t kMadeUpFirst = 256;
+
   // As it was in the register or on the stack.
   constexpr std::uintptr_t raw() const { return raw_; }
 

@@ -33,15 +33,22 @@ std::size_t position(StackEnd end) {
   return std::min(static_cast<std::size_t>(end), kStackEndCounters.size() - 1);
 }
 
+// The made-up frame that an address stands for, if `profile` has a name for it.
+const std::string* made_up_name(const StackProfile& profile, std::uint64_t address) {
+  const std::uint64_t number = address - FrameAddress::kMadeUpFirst;
+  return number < profile.made_up_frames.size() ? &profile.made_up_frames[number] : nullptr;
+}
+
 // The stack as a profile knows it: look-up addresses. Two FrameAddresses with one look-up address
 // are one location.
-std::vector<std::uint64_t> addresses_of(const Stack& stack) {
+std::vector<std::uint64_t> addresses_of(const Stack& stack, const StackProfile& profile) {
   std::vector<std::uint64_t> addresses;
   addresses.reserve(stack.frames.size());
   for (const FrameAddress& frame : stack.frames) {
     // A call through a null pointer, or a walk over a damaged stack: no code, and no address that a
     // profile may have.
-    if (frame.raw() < kFirstCodeAddress) continue;
+    const bool made_up = made_up_name(profile, frame.raw()) != nullptr;
+    if (frame.raw() < kFirstCodeAddress && !made_up) continue;
     addresses.push_back(frame.lookup());
   }
   if (addresses.empty()) addresses.push_back(kMadeUpAddress + position(stack.end));
@@ -60,7 +67,7 @@ MergedSamples merge(const StackProfile& profile) {
   MergedSamples merged;
   for (const StackSample& sample : profile.samples) {
     assert(sample.values.size() == profile.sample_types.size());
-    SampleKey key{addresses_of(sample.stack), sample.labels};
+    SampleKey key{addresses_of(sample.stack, profile), sample.labels};
     std::sort(key.labels.begin(), key.labels.end());
     const auto [it, is_new] = merged.try_emplace(std::move(key), sample.values);
     if (is_new) continue;
@@ -75,8 +82,9 @@ MergedSamples merge(const StackProfile& profile) {
 
 class Builder {
  public:
-  Builder(const ModuleTable& modules, Symbolizer* symbolizer, Profile& out)
-      : modules_(modules), symbolizer_(symbolizer), out_(out) {
+  Builder(const StackProfile& collected, const ModuleTable& modules, Symbolizer* symbolizer,
+          Profile& out)
+      : collected_(collected), modules_(modules), symbolizer_(symbolizer), out_(out) {
     for (const Module& module : modules_.modules()) {
       if (module.is_main) mapping_of(module);
     }
@@ -145,6 +153,10 @@ class Builder {
       location.lines.push_back({function_of({name, name, "", 0}), 0});
       return location;
     }
+    if (const std::string* name = made_up_name(collected_, address)) {
+      location.lines.push_back({function_of({*name, *name, "", 0}), 0});
+      return location;
+    }
     const Module* module = modules_.find(address);
     if (module == nullptr) return location;
     location.mapping = mapping_of(*module);
@@ -195,6 +207,7 @@ class Builder {
     mapping.has_inline_frames = mapping.has_inline_frames && files;
   }
 
+  const StackProfile& collected_;
   const ModuleTable& modules_;
   Symbolizer* symbolizer_;
   Profile& out_;
@@ -232,7 +245,7 @@ Profile build_profile(const StackProfile& profile, const ModuleTable& modules,
   out.period = profile.period;
   out.start = profile.start;
   out.duration = profile.duration;
-  Builder builder(modules, symbolizer, out);
+  Builder builder(profile, modules, symbolizer, out);
   builder.add_samples(merge(profile));
   if (profile.leaf_frames == LeafFrames::kWithoutAllocator) drop_allocator_frames(out);
   builder.set_mapping_flags();

@@ -56,6 +56,8 @@ struct StackProfile {
   Duration duration{};  // zero for a snapshot
   std::vector<StackSample> samples;
   LeafFrames leaf_frames = LeafFrames::kAll;
+  // The names of frames that are no code, FrameAddress::made_up(i) at position i; at most 256.
+  std::vector<std::string> made_up_frames;
   // Loss is data: each nonzero counter becomes a comment of the profile, "vigil: samples_lost=12".
   std::map<std::string, std::int64_t, std::less<>> counters;
 };

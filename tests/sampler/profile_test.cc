@@ -160,6 +160,25 @@ TEST_CASE("profile: loss is in the comments, and stacks without frames keep thei
   for (const ProfileLocation& location : out.locations) CHECK(location.address != 0);
 }
 
+TEST_CASE("profile: made-up frames have their names, wherever they are in a stack") {
+  StackProfile profile = cpu_profile();
+  profile.made_up_frames = {"[table full]", "[creator not seen]"};
+  profile.samples = {sample({FrameAddress::made_up(1)}, {1, 10}),
+                     sample({in_leaf(), FrameAddress::made_up(0)}, {2, 20}),
+                     sample({FrameAddress::made_up(2)}, {4, 40})};
+  const Profile built = build_profile(profile, *module_table(), nullptr);
+  const auto name_of = [&built](LocationIndex i) {
+    const ProfileLocation& location = built.locations[index(i)];
+    return location.lines.empty() ? "" : built.functions[index(location.lines[0].function)].name;
+  };
+  REQUIRE(built.samples.size() == 3);
+  std::map<std::int64_t, std::string> names;
+  for (const ProfileSample& s : built.samples) names[s.values[0]] = name_of(s.locations.back());
+  CHECK(names[1] == "[creator not seen]");
+  CHECK(names[2] == "[table full]");
+  CHECK(names[4] == "[no frames]");  // no name: no frame
+}
+
 TEST_CASE("profile: a null program counter is no location, the rest of its stack stays") {
   StackProfile in = cpu_profile();
   in.samples = {sample({FrameAddress::instruction(0), in_root()}, {1, 1})};
