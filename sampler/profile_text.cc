@@ -118,17 +118,38 @@ void append_location(std::string& out, const Profile& profile, const ProfileLoca
   }
 }
 
-// Largest first column first; equal ones in the profile's order.
+// Columns of "mutex" and "block" (contention_profiler.h).
+constexpr std::size_t kContentions = 0;
+constexpr std::size_t kDelay = 1;
+
+bool is_contention(const Profile& profile) {
+  return (profile.name == "mutex" || profile.name == "block") && profile.sample_types.size() == 2;
+}
+
+// Largest first, by the column that leads the row; equal ones in the profile's order.
 std::vector<const ProfileSample*> by_count(const Profile& profile) {
   std::vector<const ProfileSample*> samples;
   for (const ProfileSample& sample : profile.samples) samples.push_back(&sample);
-  std::stable_sort(samples.begin(), samples.end(), [](const auto* a, const auto* b) {
-    return a->values.front() > b->values.front();
+  const std::size_t column = is_contention(profile) ? kDelay : 0;
+  std::stable_sort(samples.begin(), samples.end(), [column](const auto* a, const auto* b) {
+    return a->values[column] > b->values[column];
   });
   return samples;
 }
 
+std::string contention_numbers(const ProfileSample& sample) {
+  return std::to_string(sample.values[kDelay]) + " " + std::to_string(sample.values[kContentions]) +
+         " @";
+}
+
+// Cycles of a clock that ticks once a nanosecond: readers divide by this rate.
+constexpr std::string_view kCyclesPerSecond = "cycles/second=1000000000\n";
+
 std::string header(const Profile& profile, const std::optional<HeapColumns>& heap) {
+  if (is_contention(profile)) {
+    return (profile.name == "mutex" ? "--- mutex:\n" : "--- contention:\n") +
+           std::string(kCyclesPerSecond) + (profile.name == "mutex" ? "sampling period=1\n" : "");
+  }
   if (!heap) {
     std::int64_t total = 0;
     for (const ProfileSample& sample : profile.samples) total += sample.values.front();
@@ -178,8 +199,13 @@ std::string render_debug_text(const Profile& profile) {
   const std::optional<HeapColumns> heap = heap_columns(profile);
   std::string out = header(profile, heap);
   for (const ProfileSample* sample : by_count(profile)) {
-    out += heap ? heap_numbers(heap_row(profile, *sample, *heap))
-                : std::to_string(sample->values.front()) + " @";
+    if (heap) {
+      out += heap_numbers(heap_row(profile, *sample, *heap));
+    } else if (is_contention(profile)) {
+      out += contention_numbers(*sample);
+    } else {
+      out += std::to_string(sample->values.front()) + " @";
+    }
     append_stack(out, profile, *sample);
     append_labels(out, *sample);
     for (const LocationIndex i : sample->locations) {

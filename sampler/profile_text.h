@@ -29,6 +29,14 @@ namespace vigil::sampler {
 // profile/legacy_profile.go, parseHeapHeader). The model has scaled values, so the text takes the
 // scale out again.
 //
+// Profiles named "mutex" and "block" have Go's header and "<nanoseconds> <count> @ 0x…" rows, the
+// longest delay first:
+//
+//   --- mutex:
+//   cycles/second=1000000000
+//   sampling period=1
+//   800000000 8 @ 0x55d0c1 0x55cf00
+//
 // Comments ("vigil: samples_lost=12") are '#' lines at the end. Rows carry the model's look-up
 // addresses (return address - 1): an old parser that subtracts 1 again still is inside the same
 // call instruction.

@@ -93,6 +93,32 @@ TEST_CASE("go tool pprof: the heap, as proto and as text, has the same total") {
   CHECK(contains(text, "B, 100% of"));
 }
 
+TEST_CASE("go tool pprof: waits, as proto and as the texts of mutex and block, are the same") {
+  for (const std::string name : {"mutex", "block"}) {
+    StackProfile collected = cpu_profile();
+    collected.name = name;
+    collected.sample_types = {{"contentions", "count"}, {"delay", "nanoseconds"}};
+    collected.default_sample_type = "delay";
+    collected.period_type = {"contentions", "count"};
+    collected.period = 1;
+    collected.samples = {sample({in_leaf(), in_root()}, {8, 800'000'000}),
+                         sample({in_root()}, {2, 200'000'000})};
+    collected.counters["samples_lost"] = 3;
+    auto symbolizer = Symbolizer::create({});
+    REQUIRE(symbolizer);
+    const Profile profile = build_profile(collected, *module_table(), symbolizer->get());
+    for (const std::string& body : {encode_pprof(profile), render_debug_text(profile)}) {
+      const std::string top = pprof({"-top", "-unit=ms"}, body);
+      INFO(top);
+      CHECK(contains(top, "Type: delay"));
+      CHECK(contains(top, "1000ms, 100% of 1000ms total"));
+      const std::string counts = pprof({"-top", "-sample_index=contentions"}, body);
+      INFO(counts);
+      CHECK(contains(counts, "10, 100% of 10 total"));
+    }
+  }
+}
+
 TEST_CASE("go tool pprof: tasks as text") {
   StackProfile in;
   in.name = "goroutine";

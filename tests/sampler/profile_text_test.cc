@@ -96,6 +96,29 @@ TEST_CASE("debug text: heap with cumulative columns of its own") {
   CHECK(render_debug_text(p).starts_with("heap profile: 2: 200 [5: 500] @ heap/2\n"));
 }
 
+TEST_CASE("debug text: mutex and block have Go's headers, the longest delay first") {
+  Profile p = task_profile();
+  p.name = "mutex";
+  p.sample_types = {{"contentions", "count"}, {"delay", "nanoseconds"}};
+  p.default_sample_type = "delay";
+  p.samples = {{{LocationIndex{0}}, {900, 1'000}, {}},
+               {{LocationIndex{1}, LocationIndex{0}}, {8, 800'000'000}, {}}};
+  const std::string rows =
+      "800000000 8 @ 0x401200 0x401100\n"
+      "#\t0x401200\tdemo+0x1200\n"
+      "#\t0x401100\tdemo::wait+0x20\t/src/a.cc:4\n"
+      "#\t0x401100\tdemo::run+0x20\n"
+      "\n"
+      "1000 900 @ 0x401100\n"
+      "#\t0x401100\tdemo::wait+0x20\t/src/a.cc:4\n"
+      "#\t0x401100\tdemo::run+0x20\n"
+      "\n"
+      "# vigil: threads_without_answer=1\n";
+  CHECK(render_debug_text(p) == "--- mutex:\ncycles/second=1000000000\nsampling period=1\n" + rows);
+  p.name = "block";
+  CHECK(render_debug_text(p) == "--- contention:\ncycles/second=1000000000\n" + rows);
+}
+
 TEST_CASE("folded: outermost first, inlined frames are frames, equal stacks are one line") {
   Profile p = task_profile();
   p.samples.push_back({{LocationIndex{0}, LocationIndex{1}}, {5}, {}});
