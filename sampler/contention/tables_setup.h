@@ -1,0 +1,32 @@
+// Making the shared tables, and taking slots out of them: the collector's side of wait_tables.h.
+#pragma once
+
+#include "base/result.h"
+#include "sampler/address.h"
+#include "sampler/contention/wait_tables.h"
+#include "sampler/unwinder.h"
+
+namespace vigil::sampler::contention {
+
+// Maps the tables at the first call, and has fork(2)'s children switched off. Later calls return
+// the same ones. resource_exhausted: no memory, or no key for thread-specific data.
+Result<WaitTables*> prepare_tables();
+
+// The stack in a slot: the interposed function, then its callers. Of the frames of ours between
+// nothing is left; a caller that has jumped to it, so that its frame is gone, is put back
+// where its own caller's call instruction shows it.
+Stack unwind_slot(const WaitSlot& slot, Unwinder& unwinder);
+
+// Calls `use(const WaitSlot&)` for each slot that is complete, and frees it.
+template <typename Use>
+void drain_slots(WaitTables& shared, Use&& use) {
+  for (std::size_t word = 0; word < decltype(shared.done_slots)::kWords; ++word) {
+    for (std::uint64_t left = shared.done_slots.take_word(word); left != 0; left &= left - 1) {
+      const std::size_t number = word * 64 + static_cast<std::size_t>(__builtin_ctzll(left));
+      use(static_cast<const WaitSlot&>(shared.slots[number]));
+      shared.free_slots.set(number);
+    }
+  }
+}
+
+}  // namespace vigil::sampler::contention
