@@ -229,14 +229,13 @@ void Agent::log_shutdown(const http::ShutdownReport& report) {
       parts_->stacks->capture(threads, parts_->clock.now() + std::chrono::milliseconds(500));
   for (std::size_t i = 0; i < threads.size(); ++i) {
     const http::RunningHandler& handler = report.running[i];
-    parts_->log.error(
-        "handler still running at shutdown",
-        {{"label", handler.label},
-         {"task", static_cast<std::uint64_t>(handler.task)},
-         {"age_ms", std::chrono::duration_cast<std::chrono::milliseconds>(handler.age).count()},
-         {"thread", handler.tid},
-         {"state", stacks[i].state},
-         {"stack", format_stack(stacks[i])}});
+    parts_->log.error("handler still running at shutdown",
+                      {{"label", handler.label},
+                       {"task", static_cast<std::uint64_t>(handler.task)},
+                       {"age_ms", whole_milliseconds(handler.age)},
+                       {"thread", handler.tid},
+                       {"state", stacks[i].state},
+                       {"stack", format_stack(stacks[i])}});
   }
 }
 

@@ -13,6 +13,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <mutex>
 
 namespace vigil {
@@ -27,6 +28,14 @@ inline constexpr MonotonicTime kNoDeadline = MonotonicTime::max();
 // The time from `now` to `deadline` as poll(2) takes it: milliseconds rounded up, so that the wait
 // never ends early; at most an hour, so callers loop; -1 for kNoDeadline. Pure.
 int poll_timeout_ms(MonotonicTime now, MonotonicTime deadline);
+
+// For records and pages: 1.5 ms is 1 in whole milliseconds, and 0.0015 seconds.
+constexpr std::int64_t whole_milliseconds(Duration duration) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+}
+constexpr double fractional_seconds(Duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
 
 class Clock {
  public:

@@ -10,8 +10,8 @@ namespace vigil {
 // of this field: the caller's own mask is lost.) Both run on the same thread. Signal-safe. Cost:
 // one system call each.
 //
-// Threads inherit the mask: a guard with all signals around the start of a thread gives one that
-// never runs a handler of the program.
+// Threads inherit the mask: a guard around the start of a thread gives one that never runs a handler
+// of the program for these signals.
 class SignalMaskGuard {
  public:
   explicit SignalMaskGuard(const sigset_t& signals) noexcept {
@@ -21,14 +21,12 @@ class SignalMaskGuard {
   SignalMaskGuard(const SignalMaskGuard&) = delete;
   SignalMaskGuard& operator=(const SignalMaskGuard&) = delete;
 
-  // Every signal that can be blocked, except those that a faulting instruction raises in its own
-  // thread (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP): blocking these would hide a crash from the
-  // program's own crash handler.
-  static SignalMaskGuard all() noexcept;
-
-  // As all(), but SIGPROF and the real-time signals stay as they are: for starting threads of ours
-  // that shall not run the program's handlers, yet be profiled and dumped like any other (the
-  // sampler's signal is a real-time one).
+  // For starting threads of ours that shall not run the program's handlers. Every signal that can
+  // be blocked, except
+  //  - SIGPROF and the real-time signals: they are profiled and dumped like any other thread (the
+  //    sampler's signal is a real-time one);
+  //  - those that a faulting instruction raises in its own thread (SIGSEGV, SIGBUS, SIGFPE, SIGILL,
+  //    SIGTRAP): blocking these would hide a crash from the program's own crash handler.
   static SignalMaskGuard program_signals() noexcept;
 
  private:

@@ -25,19 +25,17 @@ Page json_page(const ordered_json& document) {
   return page;
 }
 
-std::int64_t milliseconds(Duration duration) {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+std::int64_t unix_milliseconds(WallTime time) {
+  return whole_milliseconds(time.time_since_epoch());
 }
-
-std::int64_t unix_milliseconds(WallTime time) { return milliseconds(time.time_since_epoch()); }
 
 ordered_json to_json(const TaskInfo& task) {
   ordered_json json = {{"id", static_cast<std::uint64_t>(task.id)},
                        {"parent", static_cast<std::uint64_t>(task.parent)},
                        {"label", task.label},
                        {"thread", task.thread}};
-  if (task.has_timeout()) json["timeout_ms"] = milliseconds(task.timeout());
-  if (task.streaming()) json["stalled_after_ms"] = milliseconds(task.stalled_after);
+  if (task.has_timeout()) json["timeout_ms"] = whole_milliseconds(task.timeout());
+  if (task.streaming()) json["stalled_after_ms"] = whole_milliseconds(task.stalled_after);
   return json;
 }
 
@@ -63,8 +61,8 @@ ordered_json to_json(const StuckReport& report, MonotonicTime now) {
                        {"stalled", report.stalled},
                        {"task", to_json(report.task)},
                        {"flagged_at_unix_ms", unix_milliseconds(report.flagged_at)},
-                       {"age_when_flagged_ms", milliseconds(report.age_when_flagged)}};
-  json["age_ms"] = milliseconds(stuck ? report.task.age(now) : report.total_age);
+                       {"age_when_flagged_ms", whole_milliseconds(report.age_when_flagged)}};
+  json["age_ms"] = whole_milliseconds(stuck ? report.task.age(now) : report.total_age);
   json["stack"] = to_json(report.stack);
   return json;
 }
@@ -75,7 +73,7 @@ ordered_json leakwatch_json(const Services& services, MonotonicTime now) {
   for (const StuckReport& report : services.watchdog.reports()) {
     reports.push_back(to_json(report, now));
   }
-  return {{"threshold_ms", milliseconds(services.watchdog.threshold())},
+  return {{"threshold_ms", whole_milliseconds(services.watchdog.threshold())},
           {"stuck_now", counters.stuck_now},
           {"flagged", counters.flagged},
           {"leaked", counters.leaked},
@@ -139,7 +137,7 @@ Page tasks_page(const PageRequest& request, const Services& services) {
     ordered_json list = ordered_json::array();
     for (const TaskInfo& task : tasks) {
       list.push_back(to_json(task));
-      list.back()["age_ms"] = milliseconds(task.age(now));
+      list.back()["age_ms"] = whole_milliseconds(task.age(now));
     }
     return json_page({{"live", tasks.size()},
                       {"started", counters.started},

@@ -11,10 +11,6 @@
 namespace vigil::leakwatch {
 namespace {
 
-std::int64_t milliseconds(Duration duration) {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
-}
-
 bool has_leaked(const TaskInfo& task, MonotonicTime now) {
   return task.has_timeout() && now - task.gives_up_at >= WatchdogOptions::kLeakGrace;
 }
@@ -165,7 +161,7 @@ void Watchdog::log_recovery(const StuckReport& report) {
             {{"report", report.number},
              {"task", static_cast<std::uint64_t>(report.task.id)},
              {"label", report.task.label},
-             {"age_ms", milliseconds(report.total_age)}});
+             {"age_ms", whole_milliseconds(report.total_age)}});
 }
 
 std::vector<TaskInfo> Watchdog::newly_flagged(const std::vector<TaskInfo>& live,
@@ -199,14 +195,14 @@ void Watchdog::flag(const TaskInfo& task, LiveStack stack, MonotonicTime now) {
   std::vector<LogField> fields = {{"report", report.number},
                                   {"task", static_cast<std::uint64_t>(task.id)},
                                   {"label", task.label},
-                                  {"age_ms", milliseconds(task.age(now))}};
+                                  {"age_ms", whole_milliseconds(task.age(now))}};
   if (task.streaming()) {
-    fields.emplace_back("without_progress_ms", milliseconds(task.without_progress(now)));
-    fields.emplace_back("threshold_ms", milliseconds(task.stalled_after));
+    fields.emplace_back("without_progress_ms", whole_milliseconds(task.without_progress(now)));
+    fields.emplace_back("threshold_ms", whole_milliseconds(task.stalled_after));
   } else {
-    fields.emplace_back("threshold_ms", milliseconds(options_.threshold));
+    fields.emplace_back("threshold_ms", whole_milliseconds(options_.threshold));
   }
-  if (report.leaked) fields.emplace_back("timeout_ms", milliseconds(task.timeout()));
+  if (report.leaked) fields.emplace_back("timeout_ms", whole_milliseconds(task.timeout()));
   const std::string text = format_stack(report.stack);
   fields.emplace_back("thread", task.thread);
   fields.emplace_back("thread_name", report.stack.thread_name);

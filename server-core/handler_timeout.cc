@@ -8,10 +8,6 @@
 namespace vigil::http {
 namespace {
 
-std::int64_t milliseconds(Duration duration) {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
-}
-
 void serve(TimeoutPool& pool, const TimeoutOptions& options,
            const std::shared_ptr<const Handler>& handler, ResponseWriter& response,
            Request& request) {
@@ -34,7 +30,7 @@ void serve(TimeoutPool& pool, const TimeoutOptions& options,
   if (in_time) return call->deliver(response, request);
   pool.log().warn("handler timed out", {{"route", request.route()},
                                         {"request_id", request_id(request)},
-                                        {"timeout_ms", milliseconds(options.timeout)}});
+                                        {"timeout_ms", whole_milliseconds(options.timeout)}});
   write_error(response, 503, options.message);
 }
 

@@ -32,6 +32,13 @@ TEST_CASE("poll's timeout is rounded up, never negative but for no deadline, an 
   CHECK(poll_timeout_ms(now, now + 24h) == 3'600'000);
 }
 
+TEST_CASE("a duration is shown in whole milliseconds, cut, and in fractions of seconds") {
+  CHECK(whole_milliseconds(1'999'999ns) == 1);
+  CHECK(whole_milliseconds(2ms) == 2);
+  CHECK(whole_milliseconds(-1'999'999ns) == -1);
+  CHECK(fractional_seconds(1500us) == 0.0015);
+}
+
 TEST_CASE("a wait on a fake clock ends at its deadline and not one unit before") {
   FakeClock clock;
   std::mutex mutex;

@@ -33,13 +33,6 @@ TEST_CASE("a signal that was blocked before the guard stays blocked after it (U1
   CHECK(is_blocked(SIGUSR2));
 }
 
-TEST_CASE("all() leaves the signals of a faulting instruction deliverable") {
-  const SignalMaskGuard guard = SignalMaskGuard::all();
-  CHECK(is_blocked(SIGTERM));
-  CHECK(is_blocked(SIGRTMIN));
-  CHECK_FALSE(is_blocked(SIGSEGV));
-}
-
 TEST_CASE("program_signals() leaves a profiler's signals deliverable") {
   const SignalMaskGuard guard = SignalMaskGuard::program_signals();
   CHECK(is_blocked(SIGTERM));
