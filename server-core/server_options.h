@@ -96,9 +96,11 @@ struct ServerOptions {
   // Threads of the engine: a handler that blocks holds one. A request that finds none free gets
   // 503.
   std::size_t max_threads = 10'000;
-  // Idle worker threads that are kept for the next handler that blocks; others end. They cost stack
-  // and nothing else.
+  // Idle worker threads that are kept for good, for the next handler that blocks. More than these
+  // end when they had nothing to do for kSurplusThreadTime: a load that needs them again and again
+  // does not start them again and again. They cost stack and nothing else.
   std::size_t idle_threads_max = 64;
+  static constexpr Duration kSurplusThreadTime = std::chrono::seconds(5);
   // Stack of an engine thread, in which handlers run. 0: the system's default (8 MiB, of which only
   // what is touched counts).
   std::size_t stack_bytes = 0;

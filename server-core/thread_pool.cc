@@ -57,13 +57,26 @@ void ThreadPool::put_back(EngineThread& thread) {
 
 Poller* ThreadPool::wait_for_work(EngineThread& thread) {
   std::unique_lock lock(mutex_);
+  MonotonicTime ends_at = kNoDeadline;
   if (!thread.fresh) {
-    if (idle_.size() >= engine_.options.idle_threads_max) return nullptr;
+    if (idle_.size() >= engine_.options.idle_threads_max) {
+      ends_at = engine_.clock.now() + ServerOptions::kSurplusThreadTime;
+    }
     idle_.push_back(&thread);
   }
   // A fresh thread was started for somebody who holds it already: it is not idle.
   thread.fresh = false;
-  while (thread.assigned == nullptr && !stopping_) thread.wake.wait(lock);
+  while (thread.assigned == nullptr && !stopping_) {
+    if (ends_at == kNoDeadline) {
+      thread.wake.wait(lock);
+    } else if (engine_.clock.now() < ends_at) {
+      engine_.clock.wait_until(lock, thread.wake, ends_at);
+    } else if (std::erase(idle_, &thread) == 1) {
+      return nullptr;
+    } else {
+      ends_at = kNoDeadline;  // somebody has taken it in this moment
+    }
+  }
   if (thread.assigned == nullptr) std::erase(idle_, &thread);
   return std::exchange(thread.assigned, nullptr);
 }

@@ -32,7 +32,8 @@ class ThreadPool {
   void put_back(EngineThread& thread);
 
   // Called by a thread that has nothing to do. Returns the poller that it shall lead, or nullptr if
-  // it shall end, because the pool stops or enough others are idle.
+  // it shall end: because the pool stops, or it had nothing to do for
+  // ServerOptions::kSurplusThreadTime and enough others are idle.
   Poller* wait_for_work(EngineThread& thread);
   // Called by a thread as the last thing.
   void thread_ended(EngineThread& thread);

@@ -67,10 +67,7 @@ void TimeoutPool::thread_main(Threads::iterator self) {
       lock.unlock();
     }
   } leaving{*this, self, lock};
-  while (true) {
-    work_.wait(lock, [&] { return stopping_ || !jobs_.empty(); });
-    --idle_;
-    if (jobs_.empty()) return;
+  while (wait_for_job(lock)) {
     {
       const std::function<void()> job = std::move(jobs_.front());
       jobs_.pop_front();
@@ -78,9 +75,26 @@ void TimeoutPool::thread_main(Threads::iterator self) {
       job();
     }
     lock.lock();
-    if (stopping_ || idle_ >= options_.idle_threads_max) return;
     ++idle_;
   }
+}
+
+// The thread counts as idle until this returns. false: it shall end.
+bool TimeoutPool::wait_for_job(std::unique_lock<std::mutex>& lock) {
+  const bool surplus = idle_ > options_.idle_threads_max;
+  const MonotonicTime ends_at =
+      surplus ? clock_.now() + TimeoutPoolOptions::kSurplusThreadTime : kNoDeadline;
+  while (!stopping_ && jobs_.empty()) {
+    if (!surplus) {
+      work_.wait(lock);
+    } else if (clock_.now() < ends_at) {
+      clock_.wait_until(lock, work_, ends_at);
+    } else {
+      break;
+    }
+  }
+  --idle_;
+  return !jobs_.empty();
 }
 
 void TimeoutPool::join_ended(std::unique_lock<std::mutex>& lock) {

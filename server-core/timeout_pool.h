@@ -27,8 +27,9 @@ struct TimeoutPoolOptions {
   // Handlers with a timeout that run at once, those that have leaked past it included. A request
   // beyond it gets 503. 1 to 100,000.
   std::size_t threads_max = 256;
-  // Idle threads that are kept for the next request; others end.
+  // Idle threads that are kept for good; more than these end after kSurplusThreadTime without work.
   std::size_t idle_threads_max = 16;
+  static constexpr Duration kSurplusThreadTime = std::chrono::seconds(5);
 };
 
 // Thread-safe. Must outlive the handlers that use it, as must `registry`, `sink` and `clock`.
@@ -55,7 +56,8 @@ class TimeoutPool {
   // The handlers that go on past their timeout now.
   std::vector<RunningHandler> leaked() const;
 
-  // Waits until none goes on past its timeout, or until `deadline`; those that still do. For a shutdown, after the servers.
+  // Waits until none goes on past its timeout, or until `deadline`; those that still do. For a
+  // shutdown, after the servers.
   std::vector<RunningHandler> drain(MonotonicTime deadline);
 
   leakwatch::TaskRegistry& registry() const { return registry_; }
@@ -74,6 +76,7 @@ class TimeoutPool {
   using Threads = std::list<std::thread>;
 
   void thread_main(Threads::iterator self);
+  bool wait_for_job(std::unique_lock<std::mutex>& lock);
   bool start_thread_locked();
   void join_ended(std::unique_lock<std::mutex>& lock);
 

@@ -204,3 +204,32 @@ TEST_CASE("many clients at once on fast, blocking and streaming routes") {
   CHECK(good == 8 * 200);
   CHECK(eventually([&] { return server.stats().connections.open() == 0; }));
 }
+
+TEST_CASE("threads beyond the idle ones that are kept end when they had nothing to do for 5 s") {
+  auto options = test_options();
+  options.pollers = 1;
+  options.idle_threads_max = 2;
+  TestServer server(options);
+  const auto burst = [&] {
+    std::vector<RawClient> clients;
+    for (int i = 0; i < 20; ++i) {
+      clients.push_back(server.connect());
+      clients.back().send(get_request("/hold"));
+    }
+    const bool all_in = eventually([&] { return server.gate.waiting() == 20; });
+    server.gate.open();
+    int released = 0;
+    for (RawClient& client : clients) released += client.read_response().status == 200;
+    server.gate.close();
+    return all_in && released == 20;
+  };
+  const auto threads = [&] { return server.stats().threads_now; };
+  CHECK(burst());
+  const std::uint64_t after_first = threads();
+  CHECK(after_first >= 20);
+  CHECK(burst());
+  CHECK(threads() <= after_first + 1);  // they were used again
+  const auto begin = Clock::now();
+  CHECK(eventually([&] { return threads() <= 4; }));  // the leader, and those that are kept
+  CHECK(Clock::now() - begin > 4s);
+}

@@ -23,6 +23,11 @@ void Gate::open() {
   changed_.notify_all();
 }
 
+void Gate::close() {
+  std::lock_guard lock(mutex_);
+  open_ = false;
+}
+
 int Gate::waiting() const {
   std::lock_guard lock(mutex_);
   return waiting_;

@@ -19,11 +19,12 @@
 
 namespace vigil::test {
 
-// Handlers wait in it until it is opened.
+// Handlers wait in it while it is closed, as it is at first.
 class Gate {
  public:
   void wait();
   void open();
+  void close();
   int waiting() const;
 
  private:
