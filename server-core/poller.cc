@@ -1,5 +1,6 @@
 #include "server-core/poller.h"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
@@ -287,7 +288,7 @@ void Poller::adopt(Connection& connection, EngineThread& thread) {
 
 bool Poller::register_connection(Connection& connection) {
   epoll_event event{};
-  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
   event.data.ptr = &connection;
   if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, connection.fd.get(), &event) != 0) {
     engine_.log.error("epoll_ctl", {{"errno", errno}});
@@ -300,9 +301,14 @@ bool Poller::register_connection(Connection& connection) {
   return true;
 }
 
-void Poller::report_again(Connection& connection) {
+void Poller::report_again(Connection& connection, std::uint32_t events) {
   epoll_event event{};
-  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  // Input always: whoever has the connection next may wait for it without another call. And only
+  // what a channel really waits for: an EPOLLOUT that holds would come at once, each time.
+  static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT);
+  const auto waited_for = static_cast<std::uint32_t>(
+      static_cast<unsigned short>(connection.events_for(static_cast<short>(events))));
+  event.events = EPOLLIN | waited_for | EPOLLRDHUP | EPOLLET;
   event.data.ptr = &connection;
   epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, connection.fd.get(), &event);
 }
@@ -380,7 +386,7 @@ void Poller::sweep_idle(EngineThread& thread) {
 
 // A request that has arrived on it is served.
 void Poller::close_if_idle(Connection& connection, EngineThread& thread) {
-  if (connection.has_input()) return report_again(connection);
+  if (connection.has_input()) return report_again(connection, EPOLLIN);
   connection.say_end();
   thread.counters.add(Counter::kClosedIdle);
   destroy(connection, thread);

@@ -1,7 +1,8 @@
 // Poller: one epoll instance, its connections and its timers. Exactly one thread at a time leads
 // it; README.md draws how leadership moves.
 //
-// Each connection is added to epoll once, edge-triggered, for everything: no epoll_ctl per request.
+// Each connection is added to epoll once, edge-triggered: no epoll_ctl per request, only where one
+// came or went in parts (report_again()).
 #pragma once
 
 #include <sys/epoll.h>
@@ -61,8 +62,11 @@ class Poller {
   void park(Connection& connection, EngineThread& thread);
   // Closes the socket; the object goes with the end of the batch.
   void destroy(Connection& connection, EngineThread& thread);
-  // Has epoll report the connection again if there is something to read: after reading only a part.
-  void report_again(Connection& connection);
+  // Has epoll report the connection once more if one of `events` (EPOLLIN, EPOLLOUT) holds now, and
+  // when it comes to hold: after reading or writing only a part. An edge that a system call has
+  // swallowed (EAGAIN or a short read although there is more) comes back this way (P3.5). By the
+  // thread that owns the connection.
+  void report_again(Connection& connection, std::uint32_t events);
 
   void watch_listener(int fd);
   void unwatch_listener(int fd);

@@ -1,5 +1,7 @@
 // EngineThread's work on a connection: reading, requests, responses, and where the connection goes
 // then.
+#include <sys/epoll.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -20,6 +22,8 @@ constexpr std::uint64_t kCollectBytesMax = 64 * 1024;
 constexpr Duration kLingerTime = std::chrono::seconds(2);
 // Reads in a row from one connection before others get their turn.
 constexpr int kReadsMax = 16;
+// "GET / HTTP/1.0" and two line ends.
+constexpr std::size_t kRequestBytesMin = 18;
 
 }  // namespace
 
@@ -83,6 +87,7 @@ EngineThread::Outcome EngineThread::flush_output(Connection& connection) {
       counters.add(Counter::kBytesSent, sent);
       connection.output_sent += static_cast<std::size_t>(sent);
     } else if (errno == EAGAIN) {
+      connection.poller.report_again(connection, EPOLLOUT);
       return Outcome::kElsewhere;
     } else if (errno != EINTR) {
       return close(connection);
@@ -225,16 +230,21 @@ EngineThread::Outcome EngineThread::read_and_serve(Connection& connection) {
     // of the peer's side, if that has been reported already, nor what a channel or a body's reader
     // has left behind.
     if (size < kScratchBytes && !connection.peer_gone && !connection.has_pending()) {
+      // Inside a request, or where no whole one can have been, we have the kernel say so (P3.5).
+      if (connection.state != ConnectionState::kIdle || size < kRequestBytesMin) {
+        connection.poller.report_again(connection, EPOLLIN);
+      }
       return Outcome::kNeedMore;
     }
   }
-  connection.poller.report_again(connection);
+  connection.poller.report_again(connection, EPOLLIN);
   return Outcome::kNeedMore;
 }
 
 // All that came has been read. A channel may have had its own use for what looked like a request to
 // Poller::close_if_idle().
 EngineThread::Outcome EngineThread::wait_for_input(Connection& connection) {
+  connection.poller.report_again(connection, EPOLLIN);
   if (!connection.channel || connection.state != ConnectionState::kIdle || !engine_.closes_idle()) {
     return Outcome::kNeedMore;
   }
@@ -379,6 +389,7 @@ EngineThread::Outcome EngineThread::after_response(Connection& connection, std::
     connection.close_after_flush = ending.close;
     if (!ending.close) keep_input(connection, exchange_.rest());
     set_state(connection, ConnectionState::kFlushing);
+    connection.poller.report_again(connection, EPOLLOUT);
     return Outcome::kElsewhere;
   }
   if (ending.close) return ending.linger ? linger(connection) : close_in_order(connection);
@@ -428,10 +439,10 @@ EngineThread::Outcome EngineThread::linger(Connection& connection) {
 EngineThread::Outcome EngineThread::discard_lingering(Connection& connection) {
   for (int reads = 0; reads < kReadsMax; ++reads) {
     const ssize_t got = connection.discard_raw(scratch_.get(), kScratchBytes);
-    if (got < 0 && errno == EAGAIN) return Outcome::kElsewhere;
+    if (got < 0 && errno == EAGAIN) break;
     if (got == 0 || (got < 0 && errno != EINTR)) return close(connection);
   }
-  connection.poller.report_again(connection);
+  connection.poller.report_again(connection, EPOLLIN);
   return Outcome::kElsewhere;
 }
 
@@ -440,7 +451,10 @@ EngineThread::Outcome EngineThread::discard_body(Connection& connection) {
     const std::size_t size =
         static_cast<std::size_t>(std::min<std::uint64_t>(kScratchBytes, connection.discard_left));
     const ssize_t got = connection.receive(scratch_.get(), size);
-    if (got < 0 && errno == EAGAIN) return Outcome::kElsewhere;
+    if (got < 0 && errno == EAGAIN) {
+      connection.poller.report_again(connection, EPOLLIN);
+      return Outcome::kElsewhere;
+    }
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return close(connection);
     counters.add(Counter::kBytesReceived, got);
