@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "server-core/head_rules.h"
+#include "server-core/headers.h"
 
 namespace vigil::http {
 namespace {
@@ -110,11 +111,48 @@ ChunkedDecoder::Status ChunkedDecoder::take_size_byte(char byte) {
   // RFC 9112 §7.1.1 allows white space before ";" only as bad white space; we do not.
   if (byte != ';') return fail("chunk size is not hexadecimal");
   state_ = State::kExtension;
+  extension_ = Extension::kBegin;
   return Status::kMore;
+}
+
+// Whether `byte` may come here.
+bool ChunkedDecoder::advance_extension(char byte) {
+  switch (extension_) {
+    case Extension::kBegin:
+      if (byte == ' ' || byte == '\t') return true;
+      extension_ = Extension::kName;
+      return is_token_byte(byte);
+    case Extension::kName:
+    case Extension::kToken:
+    case Extension::kQuotedEnd:
+      if (byte == ';') {
+        extension_ = Extension::kBegin;
+        return true;
+      }
+      if (byte == '=' && extension_ == Extension::kName) {
+        extension_ = Extension::kValue;
+        return true;
+      }
+      return extension_ != Extension::kQuotedEnd && is_token_byte(byte);
+    case Extension::kValue:
+      extension_ = byte == '"' ? Extension::kQuoted : Extension::kToken;
+      return byte == '"' || is_token_byte(byte);
+    case Extension::kQuoted:
+      if (byte == '"') extension_ = Extension::kQuotedEnd;
+      if (byte == '\\') extension_ = Extension::kEscaped;
+      return true;
+    case Extension::kEscaped:
+      extension_ = Extension::kQuoted;
+      return true;
+  }
+  return false;
 }
 
 ChunkedDecoder::Status ChunkedDecoder::take_extension_byte(char byte) {
   if (byte == '\r') {
+    const bool whole = extension_ == Extension::kName || extension_ == Extension::kToken ||
+                       extension_ == Extension::kQuotedEnd;
+    if (!whole) return fail("chunk extension that ends early");
     state_ = State::kSizeLf;
     return Status::kMore;
   }
@@ -124,6 +162,7 @@ ChunkedDecoder::Status ChunkedDecoder::take_extension_byte(char byte) {
   if (++extension_bytes_all_ > kExtensionBytesFree + body_bytes_ / 8) {
     return fail("too many chunk extensions");
   }
+  if (!advance_extension(byte)) return fail("malformed chunk extension");
   return Status::kMore;
 }
 

@@ -58,7 +58,7 @@ class ChunkedDecoder {
  private:
   enum class State : std::uint8_t {
     kSize,       // hex digits; -> kExtension at ";", -> kSizeLf at CR
-    kExtension,  // ignored; -> kSizeLf at CR
+    kExtension,  // checked and ignored; -> kSizeLf at CR
     kSizeLf,     // -> kData, or kTrailer after the size 0
     kData,       // -> kDataCr when the chunk's data is complete
     kDataCr,     // -> kDataLf
@@ -69,9 +69,21 @@ class ChunkedDecoder {
     kFailed,
   };
 
+  // Inside kExtension: what RFC 9112 §7.1.1 says may come next.
+  enum class Extension : std::uint8_t {
+    kBegin,      // behind ";": white space, or a name's first byte -> kName
+    kName,       // -> kValue at "=", kBegin at ";", the end at CR
+    kValue,      // behind "=": a value's first byte -> kToken, kQuoted at a quote
+    kToken,      // -> kBegin at ";", the end at CR
+    kQuoted,     // -> kEscaped at a backslash, kQuotedEnd at a quote
+    kEscaped,    // any byte -> kQuoted
+    kQuotedEnd,  // -> kBegin at ";", the end at CR
+  };
+
   Status take(char byte);
   Status take_size_byte(char byte);
   Status take_extension_byte(char byte);
+  bool advance_extension(char byte);
   Status take_trailer_byte(char byte);
   Status begin_chunk();
   Status end_trailer_line();
@@ -79,6 +91,7 @@ class ChunkedDecoder {
 
   Limits limits_;
   State state_ = State::kSize;
+  Extension extension_ = Extension::kBegin;
   Status failure_ = Status::kMalformed;
   std::uint64_t chunk_left_ = 0;
   std::uint64_t body_bytes_ = 0;

@@ -46,6 +46,7 @@ std::optional<Refusal> check_version(std::string_view version) {
 // What single fields have said so far, while check_fields() goes over them.
 struct FieldFacts {
   int hosts = 0;
+  bool host_empty = false;
   int transfer_encodings = 0;
   int expectations = 0;
   bool close = false;
@@ -58,6 +59,7 @@ std::optional<Refusal> read_field(const HeaderField& field, FieldFacts& facts, F
   if (name.size() == 4 && equals_ignoring_case(name, "host")) {
     if (++facts.hosts > 1) return Refusal{400, "repeated Host"};
     if (!is_valid_host(field.value)) return Refusal{400, "invalid Host"};
+    facts.host_empty = field.value.empty();
   } else if (name.size() == 14 && equals_ignoring_case(name, "content-length")) {
     if (framing.has_content_length) return Refusal{400, "repeated Content-Length"};
     const std::optional<std::uint64_t> length = parse_content_length(field.value);
@@ -175,6 +177,8 @@ std::optional<Refusal> check_fields(const HeaderList& fields, HttpVersion versio
     return Refusal{400, "Transfer-Encoding in HTTP/1.0"};
   }
   if (facts.hosts == 0 && !http10) return Refusal{400, "missing Host"};
+  // "http:///path" is no URI that a recipient may take (RFC 9110 §4.2.1).
+  if (facts.host_empty && !http10) return Refusal{400, "empty Host"};
   if (unsupported && !(unsupported->status == 417 && http10)) return unsupported;
   if (http10) framing.expect_continue = false;  // RFC 9110 §10.1.1
   framing.keep_alive = !facts.close && (!http10 || facts.keep_alive);

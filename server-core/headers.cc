@@ -33,10 +33,11 @@ bool equals_ignoring_case(std::string_view a, std::string_view b) {
                                             [](char x, char y) { return lower(x) == lower(y); });
 }
 
+bool is_token_byte(char byte) { return kTokenBytes[static_cast<unsigned char>(byte)]; }
+
 bool is_header_name(std::string_view name) {
-  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
-    return kTokenBytes[static_cast<unsigned char>(c)];
-  });
+  return !name.empty() &&
+         std::all_of(name.begin(), name.end(), [](char c) { return is_token_byte(c); });
 }
 
 bool is_header_value(std::string_view value) {

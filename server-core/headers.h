@@ -24,6 +24,9 @@ bool equals_ignoring_case(std::string_view a, std::string_view b);
 // Whether `name` is a token (RFC 9110 §5.6.2), that is, may be a header's name.
 bool is_header_name(std::string_view name);
 
+// Whether `byte` may be in a token.
+bool is_token_byte(char byte);
+
 // Whether `value` can be written as a header's value: no CR, LF, NUL or other control byte except
 // HTAB.
 bool is_header_value(std::string_view value);

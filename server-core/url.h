@@ -61,8 +61,8 @@ struct Target {
 std::optional<Target> split_target(std::string_view target);
 
 // Whether `host` may stand in a Host field or as the authority of an http URL: a name, an IPv4
-// address or a bracketed IPv6 address, then an optional ":port". Empty is allowed (RFC 9112 §3.2);
-// user information is not.
+// address or a bracketed IPv6 address, then an optional ":port". Empty is allowed here; user
+// information is not.
 bool is_valid_host(std::string_view host);
 
 }  // namespace vigil::http

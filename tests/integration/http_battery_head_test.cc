@@ -149,6 +149,7 @@ TEST_CASE("battery P1.6: Host") {
       {"P1.6 missing", "GET / HTTP/1.1\r\n\r\n", {400}},
       {"P1.6 missing, others there", "GET / HTTP/1.1\r\nA: b\r\n\r\n", {400}},
       {"P1.6 missing in absolute form", "GET http://x/ HTTP/1.1\r\n\r\n", {400}},
+      {"P1.6 empty", "GET / HTTP/1.1\r\nHost:\r\n\r\n", {400}},
       {"P1.6 two", get("Host: y\r\n"), {400}},
       {"P1.6 two equal", get("Host: x\r\n"), {400}},
       {"P1.6 two, one empty", get("Host:\r\n"), {400}},

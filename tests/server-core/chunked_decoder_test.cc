@@ -66,6 +66,7 @@ TEST_CASE("P1.1: chunks, extensions and trailers, however they are cut") {
   check("5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", Status::kEnd, "hello world");
   check("A\r\n0123456789\r\n00\r\n\r\n", Status::kEnd, "0123456789");
   check("1;a=\"b c\"\r\nx\r\n0;last\r\n\r\n", Status::kEnd, "x");
+  check("1; a=b;c;\t d=\"\\\";\"\r\nx\r\n0\r\n\r\n", Status::kEnd, "x");
   check("1\r\nx\r\n0\r\nA: 1 \r\nB:\r\n\r\n", Status::kEnd, "x", "A=1;B=;");
   check("5\r\nhel", Status::kMore);
   CHECK(decode("1\r\nx\r\n0\r\n\r\nGET /", 100, 100).consumed == 11);
@@ -91,6 +92,19 @@ TEST_CASE("P1.12: malformed chunks") {
                                    "FFFFFFFFFFFFFFFF\r\n"s,
                                    "1;a\nb\r\n"s,
                                    "1;\x01\r\n"s,
+                                   "1;\r\n"s,
+                                   "1; \r\n"s,
+                                   "1;;a\r\n"s,
+                                   "1;a;\r\n"s,
+                                   "1;=b\r\n"s,
+                                   "1;a=\r\n"s,
+                                   "1;a b\r\n"s,
+                                   "1;a[\r\n"s,
+                                   "1;a=b=c\r\n"s,
+                                   "1;a=b\"\r\n"s,
+                                   "1;a=\"b\r\n"s,
+                                   "1;a=\"b\\\r\n"s,
+                                   "1;a=\"b\"c\r\n"s,
                                    "0\r\n\n"s,
                                    "0\r\n\rx"s}) {
     check(input, Status::kMalformed);
