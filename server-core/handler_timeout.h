@@ -17,7 +17,8 @@
 // reports it as leaked past its timeout (leakwatch/watchdog.h). It may use its Request and
 // ResponseWriter until it returns.
 //
-// What is different inside: flush() is unsupported, because what is out cannot be taken back; a
+// What is different inside, as in Go: flush(), inform() and hijack() are unsupported, because what
+// is out cannot be taken back; trailers are buffered with the rest. A
 // response longer than TimeoutOptions::response_bytes_max fails with resource_exhausted; the body
 // is read by the connection's thread on the handler's behalf, not beyond the deadline. The task
 // that the router began waits, as the parent of the handler's own. A timeout longer than the

@@ -7,7 +7,7 @@
 // Middleware goes around one route, a Router, or a whole server, as it is put.
 //
 // What there is: request_log.h (request id, access log, a logger for handlers), recoverer.h,
-// handler_timeout.h, in_flight_limit.h.
+// handler_timeout.h, in_flight_limit.h, body_limit.h, mount.h (strip_prefix).
 #pragma once
 
 #include <functional>

@@ -72,6 +72,9 @@ void Request::add_path_value(std::string_view name, std::string_view raw_value) 
 }
 
 void Request::take_route_of(const Request& other) {
+  // Only ever a suffix of the target's own (PathScope).
+  path_.remove_prefix(path_.size() - other.path_.size());
+  target_.raw_path.remove_prefix(target_.raw_path.size() - other.target_.raw_path.size());
   route_ = other.route_;
   path_values_count_ = other.path_values_count_;
   for (std::size_t i = 0; i < path_values_count_; ++i) {

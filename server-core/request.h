@@ -209,7 +209,7 @@ class Request {
   // For Router.
   void set_route(std::string_view pattern) { route_ = pattern; }
   // Makes this, a copy of `other` with a head of its own, know what the router has found for
-  // `other`.
+  // `other`, and see the same path.
   void take_route_of(const Request& other);
   void add_path_value(std::string_view name, std::string_view raw_value);
   void clear_path_values() { path_values_count_ = 0; }
@@ -219,6 +219,7 @@ class Request {
 
  private:
   friend class ContextScope;
+  friend class PathScope;
 
   struct PathValue {
     std::string_view name;
@@ -267,6 +268,30 @@ class ContextScope {
  private:
   Request& request_;
   std::optional<Context> previous_;
+};
+
+// Takes `prefix` off the path that the handlers inside see, as long as this object lives: path()
+// and raw_path(). target() stays what the client sent. For strip_prefix() (mount.h).
+class PathScope {
+ public:
+  // `prefix` must be one of request.raw_path() and request.path(), and what is left of both must
+  // begin with "/".
+  PathScope(Request& request, std::string_view prefix)
+      : request_(request), path_(request.path_), raw_path_(request.target_.raw_path) {
+    request_.path_.remove_prefix(prefix.size());
+    request_.target_.raw_path.remove_prefix(prefix.size());
+  }
+  ~PathScope() {
+    request_.path_ = path_;
+    request_.target_.raw_path = raw_path_;
+  }
+  PathScope(const PathScope&) = delete;
+  PathScope& operator=(const PathScope&) = delete;
+
+ private:
+  Request& request_;
+  const std::string_view path_;
+  const std::string_view raw_path_;
 };
 
 }  // namespace vigil::http

@@ -27,8 +27,6 @@ void append_number(std::string& out, std::uint64_t value, int base = 10) {
 // Fields that are the server's business.
 bool is_framing_field(std::string_view name) {
   switch (name.size()) {
-    case 4:
-      return equals_ignoring_case(name, "date");
     case 10:
       return equals_ignoring_case(name, "connection") || equals_ignoring_case(name, "keep-alive");
     case 14:
@@ -38,39 +36,6 @@ bool is_framing_field(std::string_view name) {
     default:
       return false;
   }
-}
-
-// Fields that a receiver must know before the body, or that it must not take from behind it (RFC
-// 9110 §6.5.1).
-bool is_forbidden_trailer(std::string_view name) {
-  static constexpr std::string_view kForbidden[] = {"authorization",
-                                                    "cache-control",
-                                                    "content-encoding",
-                                                    "content-length",
-                                                    "content-range",
-                                                    "content-type",
-                                                    "connection",
-                                                    "date",
-                                                    "expect",
-                                                    "host",
-                                                    "keep-alive",
-                                                    "location",
-                                                    "max-forwards",
-                                                    "proxy-authenticate",
-                                                    "proxy-authorization",
-                                                    "proxy-connection",
-                                                    "range",
-                                                    "retry-after",
-                                                    "set-cookie",
-                                                    "te",
-                                                    "trailer",
-                                                    "transfer-encoding",
-                                                    "upgrade",
-                                                    "vary",
-                                                    "www-authenticate"};
-  return std::any_of(std::begin(kForbidden), std::end(kForbidden), [&](std::string_view forbidden) {
-    return equals_ignoring_case(name, forbidden);
-  });
 }
 
 Counter status_counter(int status) {
@@ -174,15 +139,11 @@ void ResponseStream::abandon() {
 
 Result<void> ResponseStream::set_trailer(std::string_view name, std::string_view value) {
   if (error_) return *error_;
-  if (is_forbidden_trailer(name)) {
-    return Error(ErrorCode::kInvalidArgument, std::string(name) + " cannot be a trailer");
-  }
+  if (Result<void> ok = check_trailer(name, value); !ok) return ok;
   const bool possible = head_sent() ? mode_ == Mode::kChunked : !http10_ && !head_request_;
   if (!possible) return Error(ErrorCode::kUnsupported, "this response cannot have trailers");
-  const std::uint32_t refused = trailers_.refused();
   trailers_.set(name, value);
-  if (trailers_.refused() == refused) return {};
-  return Error(ErrorCode::kInvalidArgument, "a trailer with CR, LF, NUL or a bad name");
+  return {};
 }
 
 Result<void> ResponseStream::inform(int status, const HeaderMap& fields) {
@@ -269,23 +230,35 @@ void ResponseStream::choose_mode_for_stream() {
   }
 }
 
-void ResponseStream::append_fields() {
+// Whether a Connection that the handler has set is the server's business: whether the connection
+// goes on. Another, such as the Upgrade of a 426, is sent as it is.
+bool ResponseStream::takes_connection(std::string_view value) {
+  const bool close = list_has_token(value, "close");
+  close_ |= close;
+  return close || list_has_token(value, "keep-alive");
+}
+
+// true if a Date was among them.
+bool ResponseStream::append_fields() {
+  bool has_date = false;
   for (std::size_t i = 0; i < headers_.size(); ++i) {
     const HeaderField field = headers_.at(i);
     if (is_framing_field(field.name)) {
-      if (equals_ignoring_case(field.name, "connection") && list_has_token(field.value, "close")) {
-        close_ = true;
-      }
-      continue;
+      if (!equals_ignoring_case(field.name, "connection") || takes_connection(field.value))
+        continue;
     }
+    // Announces what will not come.
+    if (mode_ != Mode::kChunked && equals_ignoring_case(field.name, "trailer")) continue;
+    has_date |= field.name.size() == 4 && equals_ignoring_case(field.name, "date");
     // An empty one says that there shall be none.
     if (field.value.empty() && equals_ignoring_case(field.name, "content-type")) continue;
     head_.append(field.name).append(": ").append(field.value).append("\r\n");
   }
-  if (headers_.refused() == 0) return;
+  if (headers_.refused() == 0) return has_date;
   exchange_.thread().counters.add(Counter::kHeadersRefused, headers_.refused());
   exchange_.thread().engine().log.error("response header with CR, LF, NUL or a bad name dropped",
                                         {{"fields", headers_.refused()}});
+  return has_date;
 }
 
 void ResponseStream::append_content_type(std::string_view unbuffered) {
@@ -348,9 +321,11 @@ void ResponseStream::compose_head(std::string_view unbuffered) {
   if (exchange_.continue_pending() || engine.closes_idle()) close_ = true;
   head_.append(http10_ ? "HTTP/1.0 " : "HTTP/1.1 ");
   append_number(head_, static_cast<std::uint64_t>(status_));
-  head_.append(" ").append(status_reason(status_)).append("\r\nDate: ");
-  head_.append(thread.date.get(engine.clock, thread.now())).append("\r\n");
-  append_fields();
+  head_.append(" ").append(status_reason(status_)).append("\r\n");
+  // A handler that passes on another's answer may have its date.
+  if (!append_fields()) {
+    head_.append("Date: ").append(thread.date.get(engine.clock, thread.now())).append("\r\n");
+  }
   append_content_type(unbuffered);
   changes_at_head_ = headers_.changes();
   if (mode_ == Mode::kChunked) {

@@ -68,7 +68,8 @@ class ResponseStream final : public ResponseWriter {
   void choose_mode_for_end();
   void choose_mode_for_stream();
   void compose_head(std::string_view unbuffered);
-  void append_fields();
+  bool takes_connection(std::string_view value);
+  bool append_fields();
   void append_content_type(std::string_view unbuffered);
   void append_trailer_names();
   void append_trailers(std::string& out) const;

@@ -1,9 +1,47 @@
 #include "server-core/response_writer.h"
 
+#include <algorithm>
 #include <array>
+#include <cassert>
 #include <string>
 
 namespace vigil::http {
+namespace {
+
+// Fields that a receiver must know before the body, or that it must not take from behind it (RFC
+// 9110 §6.5.1).
+bool is_forbidden_trailer(std::string_view name) {
+  static constexpr std::string_view kForbidden[] = {"authorization",
+                                                    "cache-control",
+                                                    "content-encoding",
+                                                    "content-length",
+                                                    "content-range",
+                                                    "content-type",
+                                                    "connection",
+                                                    "date",
+                                                    "expect",
+                                                    "host",
+                                                    "keep-alive",
+                                                    "location",
+                                                    "max-forwards",
+                                                    "proxy-authenticate",
+                                                    "proxy-authorization",
+                                                    "proxy-connection",
+                                                    "range",
+                                                    "retry-after",
+                                                    "set-cookie",
+                                                    "te",
+                                                    "trailer",
+                                                    "transfer-encoding",
+                                                    "upgrade",
+                                                    "vary",
+                                                    "www-authenticate"};
+  return std::any_of(std::begin(kForbidden), std::end(kForbidden), [&](std::string_view forbidden) {
+    return equals_ignoring_case(name, forbidden);
+  });
+}
+
+}  // namespace
 
 std::string_view status_reason(int code) {
   switch (code) {
@@ -122,6 +160,14 @@ Result<HijackedConnection> ResponseWriter::hijack() {
   return Error(ErrorCode::kUnsupported, "this connection cannot be hijacked");
 }
 
+Result<void> check_trailer(std::string_view name, std::string_view value) {
+  if (is_forbidden_trailer(name)) {
+    return Error(ErrorCode::kInvalidArgument, std::string(name) + " cannot be a trailer");
+  }
+  if (is_header_name(name) && is_header_value(value)) return {};
+  return Error(ErrorCode::kInvalidArgument, "a trailer with CR, LF, NUL or a bad name");
+}
+
 void write_error(ResponseWriter& response, int code, std::string_view message) {
   constexpr std::array<std::string_view, 6> kOfAnotherBody = {
       "Content-Length", "Content-Encoding", "Content-Disposition",
@@ -132,6 +178,12 @@ void write_error(ResponseWriter& response, int code, std::string_view message) {
   response.status(code);
   (void)response.write(message.empty() ? status_reason(code) : message);
   (void)response.write("\n");
+}
+
+void redirect(ResponseWriter& response, std::string_view location, int code) {
+  assert(code >= 300 && code < 400);
+  response.headers().set("Location", location);
+  write_error(response, code);
 }
 
 }  // namespace vigil::http

@@ -32,9 +32,10 @@ class ResponseWriter {
   virtual ~ResponseWriter() = default;
 
   // The response's header fields. Changes after the head is out have no effect; ServerStats counts
-  // such responses, and the first one is logged. `Date` and the framing fields (Connection,
-  // Transfer-Encoding, and Content-Length where it is known) are added by the server; a Connection:
-  // close that the handler sets is obeyed, a Transfer-Encoding is dropped.
+  // such responses, and the first one is logged. `Date` is added unless the handler has
+  // set one, the framing fields (Connection, Transfer-Encoding, and Content-Length where it is
+  // known) always; a Connection: close that the handler sets is obeyed, another (Upgrade) is sent,
+  // a Transfer-Encoding is dropped.
   virtual HeaderMap& headers() = 0;
 
   // The status, 200 if never called. 100..999 without 1xx; another is taken as 500 and logged. No
@@ -137,5 +138,13 @@ std::string_view status_reason(int code);
 // is empty. Fields that describe another body (Content-Length, Content-Encoding, ETag, …) are
 // removed.
 void write_error(ResponseWriter& response, int code, std::string_view message = {});
+
+// Answers with a redirect: `location`, absolute or relative to the request's target, with a code of
+// 300 to 399. 303 asks for a GET, whatever the request was; 307 and 308 keep the method. A location
+// from outside belongs through percent_encoded_path() (url.h): one with a line end is dropped.
+void redirect(ResponseWriter& response, std::string_view location, int code = 302);
+
+// Whether that may be a trailer field; the errors of ResponseWriter::set_trailer(). For writers.
+Result<void> check_trailer(std::string_view name, std::string_view value);
 
 }  // namespace vigil::http

@@ -146,8 +146,18 @@ Result<void> TimedCall::flush() {
                "a response under a handler timeout is sent when the handler returns");
 }
 
+Result<void> TimedCall::set_trailer(std::string_view name, std::string_view value) {
+  if (given_up()) return past_timeout();
+  if (Result<void> ok = check_trailer(name, value); !ok) return ok;
+  const bool possible = request_.version() != HttpVersion::kHttp10 && request_.method() != "HEAD";
+  if (!possible) return ResponseWriter::set_trailer(name, value);
+  response_trailers_.set(name, value);
+  return {};
+}
+
 bool TimedCall::reset() {
   headers_.clear();
+  response_trailers_.clear();
   status_ = 200;
   body_.clear();
   too_long_ = false;
@@ -206,6 +216,11 @@ void TimedCall::deliver(ResponseWriter& response, Request& outer) {
   }
   replace_fields(response.headers(), headers_);
   response.status(status_);
+  for (std::size_t i = 0; i < response_trailers_.size(); ++i) {
+    const HeaderField field = response_trailers_.at(i);
+    // A 204 or 304 has none: the handler has been told that write() drops its body, too.
+    (void)response.set_trailer(field.name, field.value);
+  }
   // A client that is gone is no error of ours.
   (void)response.write(body_);
 }

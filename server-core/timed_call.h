@@ -69,6 +69,7 @@ class TimedCall final : public RequestTransport, public ResponseWriter {
   bool reset() override;
   int status_code() const override { return status_; }
   std::uint64_t body_bytes() const override { return body_.size(); }
+  Result<void> set_trailer(std::string_view name, std::string_view value) override;
 
  private:
   enum class State : std::uint8_t { kRunning, kDone, kGivenUp };
@@ -103,8 +104,9 @@ class TimedCall final : public RequestTransport, public ResponseWriter {
   int status_ = 200;
   std::string body_;
   bool too_long_ = false;
+  HeaderMap response_trailers_;
   std::optional<MonotonicTime> wanted_write_deadline_;
-  HeaderMap trailers_;
+  HeaderMap trailers_;  // the request's
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable outer_wake_;

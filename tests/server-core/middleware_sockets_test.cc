@@ -4,6 +4,7 @@
 
 #include "server-core/handler_timeout.h"
 #include "server-core/middleware.h"
+#include "server-core/mount.h"
 #include "server-core/recoverer.h"
 #include "server-core/request_log.h"
 #include "tests/server-core/test_server.h"
@@ -150,6 +151,57 @@ TEST_CASE("each route counts its requests by status class, and what no route ans
   CHECK(of("GET /hello").requests() == 2);
   CHECK(of("GET /throw").status_classes[5] == 1);
   CHECK(server.stats().unrouted.status_classes[4] == 1);
+}
+
+TEST_CASE(
+    "under a timeout trailers are buffered; 1xx, flush and hijack are unsupported, as in Go") {
+  SystemClock clock;
+  QuietSink sink;
+  leakwatch::TaskRegistry registry(clock);
+  http::TimeoutPool pool(registry, sink, clock);
+  Notes notes;
+  TestServer server(test_options(), [&](http::Router& router) {
+    REQUIRE(router
+                .handle("GET /trailers",
+                        http::handler_timeout(pool, 10s)([&](ResponseWriter& response, Request&) {
+                          (void)response.write("body");
+                          notes.add(response.set_trailer("X-Sum", "42"));
+                          notes.add(response.set_trailer("Content-Length", "1"));
+                          notes.add(response.set_trailer("X-Bad", "1\r\nX-Evil: 2"));
+                          notes.add(response.inform(103, http::HeaderMap()));
+                          notes.add(response.flush());
+                          notes.add(response.hijack());
+                        }))
+                .ok());
+  });
+  RawClient client = server.connect();
+  client.send("GET /trailers HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  const std::string text = client.read_to_end();
+  CHECK(text.ends_with("\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: 42\r\n\r\n"));
+  CHECK(text.find("\r\nTrailer: X-Sum\r\n") != std::string::npos);
+  CHECK(notes.take() == "ok invalid_argument invalid_argument unsupported unsupported unsupported");
+  RawClient old = server.connect();
+  old.send("GET /trailers HTTP/1.0\r\n\r\n");
+  CHECK(old.read_to_end().ends_with("\r\n\r\nbody"));
+  CHECK(notes.take().starts_with("unsupported"));
+}
+
+TEST_CASE("under a timeout a handler sees the path that strip_prefix leaves") {
+  SystemClock clock;
+  QuietSink sink;
+  leakwatch::TaskRegistry registry(clock);
+  http::TimeoutPool pool(registry, sink, clock);
+  TestServer server(test_options(), [&](http::Router& router) {
+    REQUIRE(router
+                .handle("/api/", http::strip_prefix("/api")(http::handler_timeout(
+                                     pool, 10s)([](ResponseWriter& response, Request& request) {
+                          (void)response.write(std::string(request.path()) + " " +
+                                               std::string(request.raw_path()) + " " +
+                                               std::string(request.target()));
+                        })))
+                .ok());
+  });
+  CHECK(server.get("/api/a%20b?x") == "200 /a b /a%20b /api/a%20b?x");
 }
 
 }  // namespace
