@@ -64,6 +64,8 @@ enum class Counter : std::uint8_t {
   kDrained,
   kClosedIdle,
   kForced,
+  kHijackedClosed,
+  kHijackedForced,
   kCount
 };
 

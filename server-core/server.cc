@@ -69,6 +69,10 @@ struct Server::Impl {
     return report;
   }
 
+  void count(Counter counter, std::uint64_t n) {
+    if (n > 0) engine.pool.add(counter, static_cast<std::int64_t>(n));
+  }
+
   bool stop_polling();
   void run_shutdown_hooks();
   void set_ended();
@@ -206,6 +210,8 @@ ShutdownReport Server::shutdown(MonotonicTime deadline) {
     report.hijacked_forced = engine.hijacked->force();
   }
   report.hijacked_closed = hijacked_before - std::min(hijacked_before, report.hijacked_forced);
+  impl_->count(Counter::kHijackedClosed, report.hijacked_closed);
+  impl_->count(Counter::kHijackedForced, report.hijacked_forced);
   if (!drained) {
     engine.advance_phase(Phase::kForced);
     (void)engine.wait_for_cut(engine.clock.now() + kCutTime);
@@ -232,7 +238,8 @@ void Server::close() {
     (void)engine.wait_for_listener(engine.clock.now() + kCutTime);
     (void)engine.wait_for_cut(engine.clock.now() + kCutTime);
   }
-  engine.hijacked->force();  // runs the owners' actions: not with a lock held
+  // Runs the owners' actions: not with a lock held.
+  impl_->count(Counter::kHijackedForced, engine.hijacked->force());
   impl_->set_ended();
 }
 
@@ -293,6 +300,8 @@ ServerStats Server::stats() const {
   stats.hijacked = get(Counter::kHijacked);
   stats.connections.hijacked = impl_->engine.hijacked->size();
   stats.websockets = impl_->engine.hijacked->websockets()->stats();
+  stats.going_down = {get(Counter::kDrained), get(Counter::kClosedIdle), get(Counter::kForced),
+                      get(Counter::kHijackedClosed), get(Counter::kHijackedForced)};
   return stats;
 }
 

@@ -99,6 +99,16 @@ struct ServerStats {
   std::uint64_t headers_late = 0;
   std::uint64_t hijacked = 0;  // connections that handlers took over
   WebSocketStats websockets;   // of these, those that became WebSockets
+
+  // What became of the connections when the server went down, as in ShutdownReport; of close() too,
+  // and closed_idle also of Server::set_keep_alives().
+  struct GoingDown {
+    std::uint64_t drained = 0;
+    std::uint64_t closed_idle = 0;
+    std::uint64_t forced = 0;
+    std::uint64_t hijacked_closed = 0;
+    std::uint64_t hijacked_forced = 0;
+  } going_down;
 };
 
 // A handler that had not returned when the server went down.

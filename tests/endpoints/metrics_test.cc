@@ -4,13 +4,18 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <cstring>
 #include <map>
 #include <sstream>
+#include <type_traits>
 
 #include <nlohmann/json.hpp>
 
 #include "base/fd.h"
+#include "endpoints/metric_fields.h"
 #include "tests/support/catch.h"
 
 namespace vigil::endpoints {
@@ -36,6 +41,11 @@ Metrics example() {
     server.stats.timeouts.idle = 5;
     server.stats.websockets = {.open = 11, .opened = 12, .messages_in = 13, .messages_out = 14};
     server.stats.websockets.closed[static_cast<std::size_t>(http::CloseClass::kLost)] = 15;
+    server.stats.connections.hijacked = 7;
+    server.stats.hijacked = 8;
+    server.stats.headers_late = 9;
+    server.stats.going_down.hijacked_closed = 10;
+    server.stats.going_down.hijacked_forced = 11;
     server.stats.unrouted.status_classes[4] = 6;
     http::HandlerStats handler;
     handler.status_classes[2] = 3;
@@ -90,6 +100,11 @@ TEST_CASE("Prometheus text: values, labels, states") {
         "vigil_http_timeouts_total{server=\"main\",phase=\"idle\"} 5",
         "vigil_http_connections{server=\"main\",state=\"queued\"} 2",
         "vigil_http_queue_wait_seconds_total{server=\"main\"} 1.5",
+        "vigil_http_hijacked_connections{server=\"main\"} 7",
+        "vigil_http_hijacked_total{server=\"main\"} 8",
+        "vigil_http_headers_late_total{server=\"main\"} 9",
+        "vigil_http_shutdown_connections_total{server=\"main\",end=\"hijacked_closed\"} 10",
+        "vigil_http_shutdown_connections_total{server=\"main\",end=\"hijacked_forced\"} 11",
         "vigil_http_requests_total{server=\"main\",route=\"GET /o/{id}\",code=\"2xx\"} 3",
         "vigil_http_requests_total{server=\"main\",route=\"\",code=\"4xx\"} 6",
         "vigil_websockets{server=\"main\"} 11",
@@ -148,10 +163,40 @@ TEST_CASE("JSON has the same numbers") {
   CHECK(server["connections"]["idle"] == 4);
   CHECK(server["connections"]["open"] == 6);
   CHECK(server["queue"]["wait_seconds_total"] == 1.5);
+  CHECK(server["connections"]["hijacked"] == 7);
+  CHECK(server["hijacked"] == 8);
+  CHECK(server["headers_late"] == 9);
+  CHECK(server["going_down"]["hijacked_closed"] == 10);
+  CHECK(server["going_down"]["hijacked_forced"] == 11);
   CHECK(server["routes"]["GET /o/{id}"]["status"]["2xx"] == 3);
   CHECK(server["routes"]["GET /o/{id}"]["durations"][2]["up_to_seconds"] == 0.001);
   CHECK(server["routes"]["GET /o/{id}"]["durations"].back()["up_to_seconds"].is_null());
   CHECK(server["routes"][""]["requests"] == 6);
+}
+
+double as_double(const MetricNumber& number) {
+  return std::visit([](auto value) { return static_cast<double>(value); }, number);
+}
+
+TEST_CASE("every number of a server has a row in the table") {
+  using http::ServerStats;
+  static_assert(std::is_trivially_copyable_v<ServerStats> && alignof(ServerStats) == 8);
+  const auto shown = [](std::size_t word) {
+    ServerStats stats;
+    const std::uint64_t value = 1'000'000'000;
+    std::memcpy(reinterpret_cast<char*>(&stats) + 8 * word, &value, 8);
+    const auto fields = server_fields();
+    return std::any_of(fields.begin(), fields.end(),
+                       [&](const auto& field) { return as_double(field.read(stats)) != 0; });
+  };
+  const std::size_t routes_begin = offsetof(ServerStats, unrouted) / 8;
+  const std::size_t routes_end = routes_begin + sizeof(http::HandlerStats) / 8;
+  const std::size_t no_class = offsetof(ServerStats, status_classes) / 8;
+  for (std::size_t word = 0; word < sizeof(ServerStats) / 8; ++word) {
+    INFO("the 64-bit word " << word << " of ServerStats");
+    const bool elsewhere = word >= routes_begin && word < routes_end;  // shown as a route
+    CHECK(shown(word) == !(elsewhere || word == no_class));
+  }
 }
 
 TEST_CASE("the process figures are this process's") {
