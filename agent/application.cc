@@ -247,6 +247,8 @@ http::ShutdownReport Application::Parts::shutdown_all(MonotonicTime deadline) {
     sum.drained += report.drained;
     sum.closed_idle += report.closed_idle;
     sum.forced += report.forced;
+    sum.hijacked_closed += report.hijacked_closed;
+    sum.hijacked_forced += report.hijacked_forced;
     std::move(report.running.begin(), report.running.end(), std::back_inserter(sum.running));
   }
   for (http::TimeoutPool* pool : timeout_pools) {
@@ -262,6 +264,8 @@ void Application::Parts::log_report(const http::ShutdownReport& report) {
   log.info("server shut down", {{"drained", report.drained},
                                 {"closed_idle", report.closed_idle},
                                 {"forced", report.forced},
+                                {"hijacked_closed", report.hijacked_closed},
+                                {"hijacked_forced", report.hijacked_forced},
                                 {"still_running", report.running.size()}});
 }
 

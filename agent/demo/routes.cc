@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "agent/demo/protocol.h"
 #include "agent/demo/work.h"
 #include "base/text.h"
 #include "server-core/handler_timeout.h"
@@ -265,6 +266,12 @@ void leak(State&, ResponseWriter& response, Request& request) {
   answer(response, "not read by anybody if it comes late\n");
 }
 
+// A handler that shares nothing.
+template <void (*kHandle)(ResponseWriter&, Request&)>
+void stateless(State&, ResponseWriter& response, Request& request) {
+  kHandle(response, request);
+}
+
 constexpr RouteEntry kRoutes[] = {
     {"GET /{$}", index, "", "this table"},
     {"GET /hello", hello, "", "hello, world"},
@@ -291,6 +298,11 @@ constexpr RouteEntry kRoutes[] = {
      Timeout::kOn},
     {"GET /leak", leak, "?ms=N", "the same without looking at its token: leaks past its timeout",
      Timeout::kOn},
+    {"GET /raw", stateless<line_tunnel>, "",
+     "with \"Upgrade: line-echo\" a tunnel on the hijacked connection that repeats lines"},
+    {"GET /hints", stateless<early_hints>, "?ms=N", "103 Early Hints, and the answer N ms later"},
+    {"GET /trailers", stateless<trailers>, "?n=N", "N lines, their checksum in the trailer"},
+    {"POST /form", stateless<form>, "", "the fields of a form, decoded"},
 };
 
 std::span<const RouteEntry> routes() { return kRoutes; }
