@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "server-core/handler_timeout.h"
 #include "server-core/request_log.h"
+#include "server-core/websocket.h"
 
 namespace demo {
 namespace {
@@ -272,6 +273,47 @@ void stateless(State&, ResponseWriter& response, Request& request) {
   kHandle(response, request);
 }
 
+void echo_messages(State&, ResponseWriter& response, Request& request) {
+  auto socket = vigil::http::upgrade_websocket(response, request, {.ping_interval = 20s});
+  if (!socket) return;
+  while (const auto message = socket->read_message()) {
+    if (!socket->send(message->kind, message->data)) return;
+  }
+}
+
+void echo_page(State&, ResponseWriter& response, Request&) {
+  response.headers().set("Content-Type", "text/html; charset=utf-8");
+  (void)response.write(R"(<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>vigil-demo: WebSocket</title>
+<style>
+:root { color-scheme: light dark }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem }
+</style>
+</head>
+<body>
+<h1>WebSocket</h1>
+<p id="state">connecting</p>
+<form id="form"><input id="text" value="hello" aria-label="message"> <button>Send</button></form>
+<ol id="echoes"></ol>
+<script>
+const socket = new WebSocket(location.origin.replace(/^http/, "ws") + "/ws");
+const by = (id) => document.getElementById(id);
+const show = (text) => { by("state").textContent = text; };
+socket.onopen = () => { show("open"); socket.send("hello, socket"); };
+socket.onmessage = (event) => {
+  by("echoes").appendChild(document.createElement("li")).textContent = event.data;
+};
+socket.onclose = (event) => show("closed: " + event.code + " " + event.reason);
+by("form").onsubmit = (event) => { event.preventDefault(); socket.send(by("text").value); };
+</script>
+</body>
+</html>
+)");
+}
+
 constexpr RouteEntry kRoutes[] = {
     {"GET /{$}", index, "", "this table"},
     {"GET /hello", hello, "", "hello, world"},
@@ -293,6 +335,8 @@ constexpr RouteEntry kRoutes[] = {
     {"POST /noread", noread, "", "200 without reading the body"},
     {"GET /big", big, "?n=BYTES", "that many bytes, streamed"},
     {"GET /stream", stream, "?n=N&ms=M", "N server-sent events, M ms apart"},
+    {"GET /ws", echo_messages, "", "a WebSocket: each message back"},
+    {"GET /ws.html", echo_page, "", "a page that opens it"},
     {"GET /throw", throw_route, "", "throws std::runtime_error"},
     {"GET /slow", slow, "?ms=N", "sleeps, observing its stop token, under a 1 s handler timeout",
      Timeout::kOn},
