@@ -13,8 +13,8 @@ namespace vigil::sampler {
 bool is_allocator_function(std::string_view name);
 
 // Takes the allocator's frames off the leaf end of every sample, inlined ones too; at least one
-// frame stays. Samples that become equal stay apart, as pprof adds them up. Locations that are not
-// used any more stay in the profile.
+// frame stays. Samples that become equal stay apart: build_profile() adds them up. Locations that are
+// not used any more stay in the profile.
 void drop_allocator_frames(Profile& profile);
 
 }  // namespace vigil::sampler

@@ -51,6 +51,11 @@ Result<void> make_slots() {
   return {};
 }
 
+// The middle of the sizes with that many bits: 2^(bits-1) to 2^bits - 1.
+std::int64_t middle_of(std::size_t bits) {
+  return bits < 2 ? static_cast<std::int64_t>(bits) : std::int64_t{3} << (bits - 2);
+}
+
 RegisterSet registers_of(const HeapSlot& slot) {
   RegisterSet registers;
   for (const Register reg : {Register::kRbx, Register::kRbp, Register::kRsp, Register::kR12,
@@ -100,9 +105,7 @@ Result<void> HeapCollector::start(std::int64_t interval_bytes) {
       heap_recorder.interval.store(0);
       drain();
       counts_.assign(counts_.size(), 0);
-      overflow_objects_ = overflow_bytes_ = 0;
-      heap_recorder.lost_objects.store(0);
-      heap_recorder.lost_bytes.store(0);
+      for (auto& lost : heap_recorder.lost) lost.store(0);
     }
     interval_ = interval_bytes;
   }
@@ -183,8 +186,8 @@ void HeapCollector::take(const HeapSlot& slot) {
   }
   const std::uint64_t bucket = bucket_of(std::move(key));
   if (bucket == sigsafe::kBucketLost) {
-    ++overflow_objects_;
-    overflow_bytes_ += static_cast<std::int64_t>(slot.bytes);
+    ++buckets_full_;
+    heap_recorder.lost[sigsafe::size_bits(slot.bytes)].fetch_add(1);
   } else {
     ++counts_[bucket - kFirstBucket];
   }
@@ -205,18 +208,13 @@ std::vector<HeapBucket> HeapCollector::buckets() {
   const std::lock_guard lock(mutex_);
   drain();
   std::vector<std::int64_t> alive(counts_.size());
-  HeapBucket lost;
-  std::int64_t lost_live_bytes = 0;
+  std::array<std::int64_t, sigsafe::kSizeBits> lost_alive{};
   heap_recorder.live.for_each([&](const sigsafe::LiveObject& object) {
     const std::uint64_t bucket = sigsafe::mark_bucket(object.mark);
-    if (bucket >= kFirstBucket && bucket - kFirstBucket < alive.size()) {
+    if (bucket == sigsafe::kBucketLost) ++lost_alive[sigsafe::size_bits(object.bytes)];
+    // One that was sampled since the drain is in the next profile.
+    if (bucket >= kFirstBucket && bucket - kFirstBucket < alive.size())
       ++alive[bucket - kFirstBucket];
-    } else {
-      // Lost, or sampled since the drain: then in the next profile.
-      if (bucket != sigsafe::kBucketLost) return;
-      ++lost.inuse_objects;
-      lost_live_bytes += static_cast<std::int64_t>(object.bytes);
-    }
   });
   std::vector<HeapBucket> all;
   for (const auto& [key, number] : numbers_) {
@@ -224,23 +222,23 @@ std::vector<HeapBucket> HeapCollector::buckets() {
     if (counts_[i] == 0 && alive[i] == 0) continue;
     all.push_back({key.stack, key.bytes, counts_[i], alive[i]});
   }
-  lost.alloc_objects =
-      overflow_objects_ + static_cast<std::int64_t>(heap_recorder.lost_objects.load());
-  const std::int64_t lost_bytes =
-      overflow_bytes_ + static_cast<std::int64_t>(heap_recorder.lost_bytes.load());
-  if (lost.alloc_objects > 0) {
-    lost.bytes = lost_bytes / lost.alloc_objects;
-  } else if (lost.inuse_objects > 0) {
-    lost.bytes = lost_live_bytes / lost.inuse_objects;
+  for (std::size_t bits = 0; bits < sigsafe::kSizeBits; ++bits) {
+    const auto lost = static_cast<std::int64_t>(heap_recorder.lost[bits].load());
+    if (lost == 0 && lost_alive[bits] == 0) continue;
+    all.push_back({Stack(), middle_of(bits), lost, lost_alive[bits]});
   }
-  if (lost.alloc_objects > 0 || lost.inuse_objects > 0) all.push_back(std::move(lost));
   return all;
 }
 
 HeapLoss HeapCollector::loss() const {
   const std::lock_guard lock(mutex_);
-  return {static_cast<std::int64_t>(heap_recorder.lost_objects.load()),
-          static_cast<std::int64_t>(heap_recorder.untracked.load()), overflow_objects_};
+  HeapLoss loss;
+  for (const auto& lost : heap_recorder.lost)
+    loss.samples_lost += static_cast<std::int64_t>(lost.load());
+  loss.samples_lost -= buckets_full_;
+  loss.samples_untracked = static_cast<std::int64_t>(heap_recorder.untracked.load());
+  loss.buckets_full = buckets_full_;
+  return loss;
 }
 
 }  // namespace vigil::sampler

@@ -98,8 +98,7 @@ class HeapCollector {
   std::chrono::steady_clock::time_point modules_read_{};
   bool met_unknown_code_ = true;
   std::int64_t interval_ = 0;
-  std::int64_t overflow_objects_ = 0;
-  std::int64_t overflow_bytes_ = 0;
+  std::int64_t buckets_full_ = 0;
 };
 
 }  // namespace vigil::sampler

@@ -216,6 +216,22 @@ class Builder {
   std::unordered_map<std::uint64_t, LocationIndex> locations_;
 };
 
+// Stacks that differed in the allocator's frames only have become equal: Alloy's delta wants each list of addresses once.
+void merge_equal_samples(Profile& profile) {
+  std::map<std::pair<std::vector<LocationIndex>, std::vector<Label>>, std::vector<std::int64_t>>
+      merged;
+  for (ProfileSample& sample : profile.samples) {
+    const auto [it, is_new] =
+        merged.try_emplace({std::move(sample.locations), std::move(sample.labels)}, sample.values);
+    if (is_new) continue;
+    for (std::size_t i = 0; i < sample.values.size(); ++i) it->second[i] += sample.values[i];
+  }
+  profile.samples.clear();
+  for (auto& [key, values] : merged) {
+    profile.samples.push_back({key.first, std::move(values), key.second});
+  }
+}
+
 void add_comment(Profile& out, std::string_view counter, std::int64_t count) {
   if (count == 0 || counter.empty()) return;
   out.comments.push_back("vigil: " + std::string(counter) + "=" + std::to_string(count));
@@ -247,7 +263,10 @@ Profile build_profile(const StackProfile& profile, const ModuleTable& modules,
   out.duration = profile.duration;
   Builder builder(profile, modules, symbolizer, out);
   builder.add_samples(merge(profile));
-  if (profile.leaf_frames == LeafFrames::kWithoutAllocator) drop_allocator_frames(out);
+  if (profile.leaf_frames == LeafFrames::kWithoutAllocator) {
+    drop_allocator_frames(out);
+    merge_equal_samples(out);
+  }
   builder.set_mapping_flags();
   add_comments(profile, out);
   return out;

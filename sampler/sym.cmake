@@ -2,11 +2,15 @@
 target_sources(vigil_sampler PRIVATE
   allocator_frames.cc
   demangle.cc
+  flame_page.cc
+  flame_page_script.cc
   heap_collector.cc
   heap_profiler.cc
   libdw_api.cc
+  legacy_profile.cc
   pprof_encoder.cc
   profile.cc
+  profile_delta.cc
   profile_text.cc
   stack_text.cc
   symbolizer.cc

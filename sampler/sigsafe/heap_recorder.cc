@@ -62,10 +62,7 @@ HeapSlot* claim_slot() noexcept {
   return find_free(slots);
 }
 
-void count_lost(std::uint64_t bytes) noexcept {
-  heap_recorder.lost_objects.fetch_add(1);
-  heap_recorder.lost_bytes.fetch_add(bytes);
-}
+void count_lost(std::uint64_t bytes) noexcept { heap_recorder.lost[size_bits(bytes)].fetch_add(1); }
 
 void publish(HeapSlot& slot) noexcept {
   slot.state.store(HeapSlotState::kDone);

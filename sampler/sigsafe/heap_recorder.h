@@ -35,6 +35,12 @@ inline constexpr std::size_t kWalkedFramesMax = 31;
 // Done slots at which the collector is woken: a quarter, so that the rest lasts until it runs.
 inline constexpr std::uint32_t kHeapWakeAt = kHeapSlots / 4;
 
+// What samples without a stack are counted by, 0 to kSizeBits - 1.
+inline constexpr std::size_t kSizeBits = 65;
+inline constexpr std::size_t size_bits(std::uint64_t bytes) {
+  return bytes == 0 ? 0 : 64 - static_cast<std::size_t>(__builtin_clzll(bytes));
+}
+
 enum class HeapSlotState : std::uint32_t {
   kFree,     // -> kWriting by a thread that samples (CAS)
   kWriting,  // -> kDone by the same thread
@@ -64,10 +70,11 @@ struct HeapRecorder {
   std::atomic<std::uint64_t> main_stack_end{0};
   std::atomic<std::uint64_t> next_ticket{1};
   std::atomic<std::uint32_t> cursor{0};
-  std::atomic<std::uint32_t> done{0};          // slots in kDone
-  std::atomic<std::uint32_t> wakes{0};         // a futex: +1 when the collector should come
-  std::atomic<std::uint64_t> lost_objects{0};  // samples without a free slot, and their bytes
-  std::atomic<std::uint64_t> lost_bytes{0};
+  std::atomic<std::uint32_t> done{0};   // slots in kDone
+  std::atomic<std::uint32_t> wakes{0};  // a futex: +1 when the collector should come
+  // Samples without a free slot, by the number of bits of their size: a count for each, so that the profile's totals
+  // stay right and never decrease.
+  std::array<std::atomic<std::uint64_t>, kSizeBits> lost{};
   std::atomic<std::uint64_t> untracked{
       0};  // samples without a place in `live`: missing from the in-use columns
   LiveSamples live;

@@ -1,6 +1,7 @@
 // How true the heap profile is: compiled into one program on tcmalloc and one on glibc.
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <thread>
 #include <vector>
@@ -30,6 +31,7 @@ __attribute__((noinline)) void churn(std::int64_t bytes) {
   while (done < bytes) {
     for (const std::size_t size : {std::size_t{64}, std::size_t{1024}, std::size_t{8192}}) {
       void* object = std::malloc(size);
+      std::memset(object, 1, size);  // as programs do: memory is written before it is given back
       asm volatile("" : : "r"(object) : "memory");
       std::free(object);
       done += static_cast<std::int64_t>(size);
@@ -65,9 +67,9 @@ struct Heap {
     REQUIRE(symbols);
     symbolizer = *std::move(symbols);
     REQUIRE(profiler->columns() == HeapColumns::kAllocAndInuse);
-    // One in 64 KiB: 4,096 samples of 256 MiB, so 10 % are six standard deviations. At the default of 512 KiB they
-    // would be two, and the test would fail one time in twenty by chance alone.
-    REQUIRE(profiler->enable({.interval_bytes = 64 * 1024}));
+    // One in 128 KiB: 2,048 samples of 256 MiB, so 10 % are 4.5 standard deviations. At the default
+    // of 512 KiB they would be two, and the test would fail one time in twenty by chance alone.
+    REQUIRE(profiler->enable({.interval_bytes = 128 * 1024}));
     churn(17 * kMiB);  // past the point where this thread notices the switch
   }
 
@@ -117,9 +119,9 @@ TEST_CASE(
 TEST_CASE("heap accuracy: realloc and aligned_alloc are counted, and once") {
   Heap heap;
   std::vector<void*> kept;
-  kept.reserve(16 * 1024);
-  grow_and_align(kept, 48 * kMiB);
-  CHECK(heap.of("grow_and_align").inuse_space == within_a_tenth(48 * kMiB));
+  kept.reserve(64 * 1024);
+  grow_and_align(kept, 256 * kMiB);
+  CHECK(heap.of("grow_and_align").inuse_space == within_a_tenth(256 * kMiB));
   for (void* object : kept) std::free(object);
   CHECK(heap.of("grow_and_align").inuse_space == 0);
 }

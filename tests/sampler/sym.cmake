@@ -9,7 +9,8 @@ vigil_test(pprof-checker LABEL unit
   DEPENDS vigil_pprof_checker)
 
 vigil_test(profile LABEL unit
-  SOURCES allocator_frames_test.cc demangle_test.cc pprof_encoder_test.cc profile_test.cc profile_text_test.cc
+  SOURCES allocator_frames_test.cc demangle_test.cc flame_page_test.cc legacy_profile_test.cc pprof_encoder_test.cc
+          profile_delta_test.cc profile_test.cc profile_text_test.cc
   DEPENDS vigil::sampler vigil_pprof_checker)
 
 # The same library in the states that a distribution's packaging leaves behind. Without a sanitizer: the copies are only
@@ -51,7 +52,7 @@ set_source_files_properties(symbolizer_files_test.cc PROPERTIES
 add_dependencies(test-symbols symbol_fixtures)
 
 vigil_test(heap-profiler LABEL unit
-  SOURCES heap_profiler_test.cc
+  SOURCES heap_profiler_test.cc heap_recorder_test.cc
   DEPENDS vigil::sampler)
 
 # The live sampler needs tcmalloc, which a sanitizer replaces.

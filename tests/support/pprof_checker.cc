@@ -231,7 +231,9 @@ class Checker {
     check_mappings();
     check_locations();
     check_functions();
+    check_main_mapping();
     check_samples();
+    check_samples_differ();
     check_flags();
     return std::move(complaints_);
   }
@@ -334,6 +336,28 @@ class Checker {
     }
   }
 
+  // Alloy's fastdelta tells samples apart by their addresses and labels alone.
+  void check_samples_differ() {
+    std::set<std::vector<std::int64_t>> seen;
+    for (const PprofSample& sample : p_.samples) {
+      std::vector<std::int64_t> key(sample.location_ids.begin(), sample.location_ids.end());
+      for (const PprofLabel& label : sample.labels) {
+        key.insert(key.end(), {-1, label.key, label.str, label.num});
+      }
+      if (!seen.insert(std::move(key)).second) {
+        return complain("two samples have the same addresses and labels");
+      }
+    }
+  }
+
+  // mapping[0] is the program: its base name is what go tool pprof calls the profile.
+  void check_main_mapping() {
+    if (!p_.mappings.empty() && !p_.text(p_.mappings.front().filename).starts_with("/")) {
+      complain("the first mapping is not a file's");
+    }
+    if (p_.period_type.type == 0 || p_.period <= 0) complain("no period");
+  }
+
   void check_label(const PprofLabel& label) {
     check_string(label.key, "a label's key");
     check_string(label.str, "a label's value");
@@ -356,7 +380,9 @@ class Checker {
         if (mapping.has_filenames && function.filename == 0) {
           complain("has_filenames, but a function has no file");
         }
-        if (mapping.has_line_numbers && line.line == 0) {
+        // What has no symbol is named after its place ("libfoo.so+0x12"), and has no line.
+        const bool is_place = p_.text(function.name).find("+0x") != std::string::npos;
+        if (mapping.has_line_numbers && line.line == 0 && !is_place) {
           complain("has_line_numbers, but a line has none");
         }
       }

@@ -1,0 +1,29 @@
+#include "sampler/profile_delta.h"
+
+#include <cassert>
+#include <string_view>
+#include <utility>
+
+namespace vigil::sampler {
+
+StackProfile subtract(StackProfile later, StackProfile earlier, Duration elapsed) {
+  assert(later.sample_types == earlier.sample_types);
+  std::vector<std::int64_t> factors;
+  for (const ValueType& type : later.sample_types) {
+    factors.push_back(std::string_view(type.type).starts_with("inuse_") ? 0 : -1);
+  }
+  later.samples.reserve(later.samples.size() + earlier.samples.size());
+  for (StackSample& sample : earlier.samples) {
+    for (std::size_t i = 0; i < factors.size(); ++i) sample.values[i] *= factors[i];
+    later.samples.push_back(std::move(sample));
+  }
+  for (auto& [counter, count] : later.counters) {
+    if (const auto before = earlier.counters.find(counter); before != earlier.counters.end()) {
+      count -= before->second;
+    }
+  }
+  later.duration = elapsed;
+  return later;
+}
+
+}  // namespace vigil::sampler
