@@ -51,6 +51,7 @@ class Capture {
 
  private:
   void take(const sigsafe::Slot& slot, MonotonicTime now);
+  void take_lost_credit(MonotonicTime now);
   void refresh_modules(MonotonicTime now);
 
   Clock& clock_;
@@ -83,7 +84,7 @@ void Capture::refresh_modules(MonotonicTime now) {
 
 void Capture::take(const sigsafe::Slot& slot, MonotonicTime now) {
   const RegisterSet registers = registers_of(slot);
-  const std::int64_t weight = slot.weight;
+  const std::int64_t weight = slot.weight + timers_->take_credit(slot.tid);
   if (slot.stack_bytes == 0) samples_without_stack_ += weight;
   Stack stack = unwinder_.unwind(registers, stack_of(slot), kFramesMax);
   if (stack.end != StackEnd::kComplete) stacks_truncated_ += weight;
@@ -100,12 +101,22 @@ void Capture::step(MonotonicTime now) {
   samples_.settle(now);
 }
 
+// Threads that ran, ended and were never sampled: their time is in the sum, without a stack.
+void Capture::take_lost_credit(MonotonicTime now) {
+  timers_->forget_credits();
+  const std::int64_t weight = timers_->lost_credit();
+  if (weight == 0) return;
+  samples_without_stack_ += weight;
+  samples_.add(samples_.cell_of({}, {}, {}), {weight, weight * period_ns_}, now);
+}
+
 StackProfile Capture::finish() {
   const std::int64_t threads_unsampled = static_cast<std::int64_t>(timers_->refused());
-  timers_.reset();
+  timers_->disarm();
   session_->close();
   const MonotonicTime now = clock_.now();
   session_->drain([&](const sigsafe::Slot& slot) { take(slot, now); });
+  take_lost_credit(now);
 
   StackProfile profile;
   profile.name = "profile";

@@ -41,7 +41,8 @@ class CpuProfiler {
 
   // Samples every thread of the process, but not the calling one (it is the collector), until the
   // deadline or until `stop` is requested, whichever is first; wakes at once for the latter, and
-  // returns what it has by then. Threads are looked for every 10 ms; a thread that lives less is
+  // returns what it has by then. Threads are looked for every 10 ms, and what a new one has used by
+  // then is made up for by the weight of its first sample; a thread that lives less than that is
   // seen with the probability of its share of that time.
   //
   // The profile: types samples/count and cpu/nanoseconds, period 1e9 / hz cpu nanoseconds; one

@@ -24,36 +24,81 @@ timespec to_timespec(std::chrono::nanoseconds duration) {
   return {seconds.count(), (duration - seconds).count()};
 }
 
+// How often the kernel looks at CPU timers: the coarse clock advances once a tick.
+std::chrono::nanoseconds tick_length() {
+  timespec length{};
+  clock_getres(CLOCK_MONOTONIC_COARSE, &length);
+  return std::chrono::seconds(length.tv_sec) + std::chrono::nanoseconds(length.tv_nsec);
+}
+
 }  // namespace
+
+std::optional<timer_t> make_cpu_timer(pid_t tid, int signal_number, std::uint64_t value) {
+  sigevent event{};
+  event.sigev_notify = SIGEV_THREAD_ID;
+  event.sigev_signo = signal_number;
+  event.sigev_value.sival_ptr = reinterpret_cast<void*>(value);
+  event.sigev_notify_thread_id = tid;
+  timer_t timer{};
+  if (timer_create(cpu_clock_of(tid), &event, &timer) != 0) return std::nullopt;
+  return timer;
+}
 
 CpuTimers::CpuTimers(int signal_number, std::uint64_t value, std::chrono::nanoseconds period)
     : signal_number_(signal_number),
       value_(value),
       period_(period),
-      random_(std::random_device()()) {}
+      random_(std::random_device()()),
+      half_tick_(tick_length() / 2) {}
 
-CpuTimers::~CpuTimers() {
+CpuTimers::~CpuTimers() { disarm(); }
+
+void CpuTimers::disarm() {
   for (const auto& [tid, timer] : timers_) timer_delete(timer);
+  timers_.clear();
 }
 
-void CpuTimers::arm(pid_t tid) {
-  sigevent event{};
-  event.sigev_notify = SIGEV_THREAD_ID;
-  event.sigev_signo = signal_number_;
-  event.sigev_value.sival_ptr = reinterpret_cast<void*>(value_);
-  event.sigev_notify_thread_id = tid;
-  timer_t timer{};
-  if (timer_create(cpu_clock_of(tid), &event, &timer) != 0) {
+std::int64_t CpuTimers::take_credit(pid_t tid) {
+  const auto node = credits_.extract(tid);
+  return node.empty() ? 0 : node.mapped();
+}
+
+void CpuTimers::drop_credit(pid_t tid) { lost_credit_ += take_credit(tid); }
+
+void CpuTimers::forget_credits() {
+  while (!credits_.empty()) drop_credit(credits_.begin()->first);
+}
+
+void CpuTimers::arm(pid_t tid, Met met) {
+  const std::optional<timer_t> made = make_cpu_timer(tid, signal_number_, value_);
+  if (!made) {
     // EINVAL: the thread is gone already, nothing was missed that could have been seen.
     const int reason = errno;
     refused_.emplace(tid, reason);
     if (reason != EINVAL && reason != ESRCH) ++refused_total_;
     return;
   }
-  std::uniform_int_distribution<std::int64_t> phase(1, period_.count());
+  const timer_t timer = *made;
+  timespec clock{};
+  if (clock_gettime(cpu_clock_of(tid), &clock) != 0) {  // gone meanwhile
+    timer_delete(timer);
+    refused_.emplace(tid, ESRCH);
+    return;
+  }
+  const std::int64_t used = std::int64_t{clock.tv_sec} * 1'000'000'000 + clock.tv_nsec;
+  const std::int64_t period = period_.count();
+  // An expiry is delivered at the next tick, and those of a thread's last tick never are: on average
+  // half a tick of each life. A thread whose begin we know has its expiries earlier by as much.
+  const std::int64_t begin = met == Met::kAtStart ? used : -half_tick_.count();
+  std::uniform_int_distribution<std::int64_t> phase(1, period);
+  const std::int64_t first = begin + phase(random_);
+  const std::int64_t missed = used < first ? 0 : (used - first) / period + 1;
+  if (missed > 0) credits_[tid] = missed;
+  // Absolute, and in the future: a timer that had expired when it is set would send its signal at
+  // once, to a thread that may be asleep.
   const itimerspec when{to_timespec(period_),
-                        to_timespec(std::chrono::nanoseconds(phase(random_)))};
-  timer_settime(timer, 0, &when, nullptr);
+                        to_timespec(std::chrono::nanoseconds(first + missed * period))};
+  timer_settime(timer, TIMER_ABSTIME, &when, nullptr);
   timers_.emplace(tid, timer);
 }
 
@@ -64,12 +109,14 @@ void CpuTimers::follow(std::span<const pid_t> tids, pid_t excluded) {
   std::erase_if(timers_, [&](const auto& entry) {
     if (!is_gone(entry.first)) return false;
     timer_delete(entry.second);
+    drop_credit(entry.first);
     return true;
   });
   std::erase_if(refused_, [&](const auto& entry) { return is_gone(entry.first); });
   for (const pid_t tid : tids) {
-    if (tid != excluded && !timers_.contains(tid) && !refused_.contains(tid)) arm(tid);
+    if (tid != excluded && !timers_.contains(tid) && !refused_.contains(tid)) arm(tid, met_);
   }
+  met_ = Met::kSince;
 }
 
 }  // namespace vigil::sampler

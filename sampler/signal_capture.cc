@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "sampler/cpu_timers.h"
 #include "sampler/proc_thread.h"
 
 namespace vigil::sampler {
@@ -58,7 +59,7 @@ StackCopy stack_of(const Slot& slot) {
   return {slot.stack_base, {slot.stack, slot.stack_bytes}, slot.stack_end};
 }
 
-SignalCapture::Request SignalCapture::request(pid_t tid, std::size_t ticket) {
+SignalCapture::Request SignalCapture::request(pid_t tid, std::size_t ticket, Way way) {
   reclaim_parked();
   sigsafe::Tables& tables = channel_.tables();
   const std::uint64_t generation = tables.next_generation.fetch_add(1);
@@ -67,14 +68,52 @@ SignalCapture::Request SignalCapture::request(pid_t tid, std::size_t ticket) {
   });
   if (free == tables.captures.end()) return Request::kNoSlot;
   const auto index = static_cast<std::uint32_t>(free - tables.captures.begin());
-  const int failed =
-      queue_signal(tid, channel_.signal_number(), sigsafe::pack_value({index, generation}));
+  Pending pending{ticket, &*free, generation, tid};
+  const int failed = send(pending, index, way);
   if (failed != 0) {
     free->move(SlotState::kRequested, SlotState::kFree, generation);
     return failed == ESRCH ? Request::kGone : Request::kNoSlot;
   }
-  requests_.push_back({ticket, &*free, generation, tid, 0});
+  requests_.push_back(pending);
   return Request::kQueued;
+}
+
+int SignalCapture::send(Pending& pending, std::uint32_t index, Way way) {
+  if (way == Way::kWhenItRuns) {
+    pending.timer = make_cpu_timer(
+        pending.tid, channel_.signal_number(),
+        sigsafe::pack_value({index | sigsafe::kTimerCaptureBit, pending.generation}));
+    if (pending.timer) {
+      // A late expiry is deadly without a handler: see ~SignalChannel.
+      channel_.tables().timers_armed.store(1);
+      const itimerspec soon{{}, {0, 1}};
+      timer_settime(*pending.timer, 0, &soon, nullptr);
+      return 0;
+    }
+  }
+  return queue_signal(pending.tid, channel_.signal_number(),
+                      sigsafe::pack_value({index, pending.generation}));
+}
+
+std::vector<SignalCapture::Waiting> SignalCapture::waiting_to_run() const {
+  std::vector<Waiting> waiting;
+  for (const Pending& pending : requests_) {
+    if (pending.timer) waiting.push_back({pending.tid, pending.ticket});
+  }
+  return waiting;
+}
+
+bool SignalCapture::withdraw(std::size_t ticket) {
+  const auto pending = std::find_if(requests_.begin(), requests_.end(),
+                                    [&](const Pending& p) { return p.ticket == ticket; });
+  if (pending == requests_.end() || !pending->timer) return false;
+  // A signal that is on its way all the same finds another generation, and is ignored.
+  if (!pending->slot->move(SlotState::kRequested, SlotState::kFree, pending->generation)) {
+    return false;
+  }
+  timer_delete(*pending->timer);
+  requests_.erase(pending);
+  return true;
 }
 
 bool SignalCapture::has_answer() const {
@@ -95,6 +134,7 @@ std::optional<SignalCapture::Answer> SignalCapture::take_answer() {
                 registers_of(slot), stack_of(slot),
                 work_of(slot.work), std::chrono::nanoseconds(slot.handler_ns)};
   release_labels(slot.work);
+  if (done->timer) timer_delete(*done->timer);
   requests_.erase(done);
   return answer;
 }
@@ -125,6 +165,7 @@ std::vector<std::size_t> SignalCapture::take_gone() {
         !pending.slot->move(SlotState::kRequested, SlotState::kFree, pending.generation)) {
       return false;
     }
+    if (pending.timer) timer_delete(*pending.timer);
     tickets.push_back(pending.ticket);
     return true;
   });
@@ -143,7 +184,12 @@ std::vector<std::size_t> SignalCapture::give_up() {
   std::vector<std::size_t> tickets;
   for (const Pending& pending : requests_) {
     tickets.push_back(pending.ticket);
+    if (pending.timer) timer_delete(*pending.timer);
     Slot& slot = *pending.slot;
+    // Nothing is on its way that could find this generation, as in withdraw().
+    if (pending.timer && slot.move(SlotState::kRequested, SlotState::kFree, pending.generation)) {
+      continue;
+    }
     // From either state; the handler may pass from the one to the other between our two attempts,
     // not back.
     if (slot.move(SlotState::kRequested, SlotState::kRevoked, pending.generation) ||

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <sys/types.h>
+#include <time.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -44,8 +45,24 @@ class SignalCapture {
               // later
     kGone,    // no such thread
   };
-  // Queues the signal to `tid`, a thread of this process. `ticket` comes back with the answer.
-  Request request(pid_t tid, std::size_t ticket);
+  // How the signal comes to the thread.
+  enum class Way : std::uint8_t {
+    kQueued,      // at once, whatever the thread is doing
+    kWhenItRuns,  // at the first tick that finds it running (4 ms at the usual rate), so that it
+                  // never meets the thread in a sleep (make_cpu_timer); where there can be no
+                  // timer, as kQueued
+  };
+  // Asks `tid`, a thread of this process. `ticket` comes back with the answer.
+  Request request(pid_t tid, std::size_t ticket, Way way = Way::kQueued);
+
+  // The threads that were asked kWhenItRuns and have not answered.
+  struct Waiting {
+    pid_t tid = 0;
+    std::size_t ticket = 0;
+  };
+  std::vector<Waiting> waiting_to_run() const;
+  // Takes such a request back; false if its answer is there or being written.
+  bool withdraw(std::size_t ticket);
 
   std::size_t outstanding() const { return requests_.size(); }
 
@@ -81,8 +98,11 @@ class SignalCapture {
     std::uint64_t generation = 0;
     pid_t tid = 0;
     std::uint64_t start_ticks = 0;  // tells a reused id from the old thread
+    std::optional<timer_t> timer = {};
   };
 
+  // 0 or errno.
+  int send(Pending& pending, std::uint32_t index, Way way);
   bool has_answer() const;
   void park(const Pending& pending);
   void reclaim_parked();

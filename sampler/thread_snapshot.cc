@@ -29,9 +29,10 @@ enum class Look : std::uint8_t {
 
 // Whether a signal may go to a thread now.
 enum class Permission : std::uint8_t {
-  kYes,
-  kLater,  // our signal is masked, perhaps only because the thread is still in our handler
-  kNo,     // settled without: a stack, or a failure
+  kWhenItRuns,  // it runs: by a signal that waits for that
+  kNow,         // it is blocked in a call that the signal does not end
+  kLater,       // our signal is masked, perhaps only because the thread is still in our handler
+  kNo,          // settled without: a stack, or a failure
 };
 
 // A thread on its way to step 2.
@@ -109,6 +110,7 @@ class StackCollector::Impl {
   void request_some(std::vector<ThreadStack>& threads, std::vector<Waiting>& waiting);
   Permission may_signal(ThreadStack& thread, Waiting& waiting);
   Permission found_masked(ThreadStack& thread, Waiting& waiting);
+  void look_at_sleepers(std::vector<ThreadStack>& threads, std::vector<Waiting>& waiting);
   void take_answers(std::vector<ThreadStack>& threads);
   void fail(ThreadStack& thread, CaptureFailure failure);
   void read_channel(ThreadStack& thread);
@@ -249,15 +251,13 @@ Permission StackCollector::Impl::may_signal(ThreadStack& thread, Waiting& waitin
       fail(thread, is_gone(call.error()) ? CaptureFailure::kGone : CaptureFailure::kProcHidden);
       return Permission::kNo;
     }
-    if (call->kind == ThreadSyscall::Kind::kRunning || ignores_signal(*call)) {
-      return Permission::kYes;
-    }
+    if (call->kind == ThreadSyscall::Kind::kRunning) return Permission::kWhenItRuns;
+    if (ignores_signal(*call)) return Permission::kNow;
     // It sleeps now, in a call that the signal would end.
     switch (look(thread)) {
       case Look::kDone:
         return Permission::kNo;
       case Look::kNeedsSignal:
-        return Permission::kYes;
       case Look::kMoved:
         break;
     }
@@ -273,8 +273,12 @@ void StackCollector::Impl::request_some(std::vector<ThreadStack>& threads,
     if (!slots_left) return false;
     ThreadStack& thread = threads[candidate.index];
     const Permission permission = may_signal(thread, candidate);
-    if (permission != Permission::kYes) return permission == Permission::kNo;
-    switch (signals_.request(thread.tid, candidate.index)) {
+    if (permission == Permission::kLater || permission == Permission::kNo) {
+      return permission == Permission::kNo;
+    }
+    const auto way = permission == Permission::kNow ? SignalCapture::Way::kQueued
+                                                    : SignalCapture::Way::kWhenItRuns;
+    switch (signals_.request(thread.tid, candidate.index, way)) {
       case SignalCapture::Request::kQueued:
         return true;
       case SignalCapture::Request::kGone:
@@ -304,6 +308,17 @@ void StackCollector::Impl::take_answers(std::vector<ThreadStack>& threads) {
   }
 }
 
+// A thread that was to be asked when it runs, and sleeps now, is read from outside after all.
+void StackCollector::Impl::look_at_sleepers(std::vector<ThreadStack>& threads,
+                                            std::vector<Waiting>& waiting) {
+  for (const SignalCapture::Waiting& asked : signals_.waiting_to_run()) {
+    const Result<ThreadSyscall> call = read_thread_syscall(asked.tid);
+    if (!call || call->kind == ThreadSyscall::Kind::kRunning) continue;
+    if (!signals_.withdraw(asked.ticket)) continue;
+    if (look_repeatedly(threads[asked.ticket])) waiting.push_back({asked.ticket, {}, {}});
+  }
+}
+
 void StackCollector::Impl::signal_all(std::vector<ThreadStack>& threads,
                                       std::vector<Waiting> waiting, MonotonicTime deadline) {
   request_some(threads, waiting);
@@ -316,6 +331,7 @@ void StackCollector::Impl::signal_all(std::vector<ThreadStack>& threads,
       for (const std::size_t ticket : signals_.take_gone()) {
         fail(threads[ticket], CaptureFailure::kGone);
       }
+      look_at_sleepers(threads, waiting);
       next_census = now + SignalCapture::kSliceMax;
     }
     if (now >= deadline) break;

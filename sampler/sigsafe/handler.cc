@@ -154,6 +154,8 @@ void on_signal(int /*signal_number*/, siginfo_t* info, void* context) noexcept {
         unpack_value(reinterpret_cast<std::uint64_t>(info->si_value.sival_ptr));
     if (info->si_code == SI_QUEUE && info->si_pid == pid) {
       on_request(*tables, value, interrupted);
+    } else if (info->si_code == SI_TIMER && (value.index & kTimerCaptureBit) != 0) {
+      on_request(*tables, {value.index & ~kTimerCaptureBit, value.generation}, interrupted);
     } else if (info->si_code == SI_TIMER) {
       on_timer(*tables, value, info->si_overrun, interrupted);
     } else {

@@ -21,6 +21,7 @@ std::uint32_t handlers_in_flight() noexcept;
 // The handler, for sigaction with SA_SIGINFO.
 //  - SI_QUEUE from this process, si_value naming a slot in state kRequested with that generation:
 //  fills the slot.
+//  - SI_TIMER, si_value with kTimerCaptureBit: the same.
 //  - SI_TIMER, si_value naming an open session: claims a sample slot and fills it, or counts the
 //  sample as lost.
 //  - anything else is counted as foreign and ignored.

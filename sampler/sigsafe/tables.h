@@ -121,6 +121,9 @@ struct Tables {
   Counters counters;
 };
 
+// Set in SignalValue::index when a CPU timer, not a queued signal, asks for a capture.
+inline constexpr std::uint32_t kTimerCaptureBit = 0x8000;
+
 // What si_value carries: an index and a generation, never a pointer (a foreign sigqueue could make
 // us follow it).
 struct SignalValue {

@@ -1,40 +1,14 @@
 #include "sampler/cpu_profiler.h"
 
-#include <time.h>
-
 #include <algorithm>
+#include <atomic>
 #include <future>
 
+#include "tests/sampler/capture/burners.h"
 #include "tests/sampler/capture/captured_threads.h"
 #include "tests/support/catch.h"
 
 namespace vigil::sampler {
-
-namespace {
-double own_cpu_seconds() {
-  timespec used{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-  return static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) * 1e-9;
-}
-
-void burn_cpu_seconds(double seconds) {
-  const double until = own_cpu_seconds() + seconds;
-  volatile double x = 1;
-  while (own_cpu_seconds() < until) {
-    for (int i = 0; i < 20000; ++i) x = x * 1.0000001;
-  }
-}
-}  // namespace
-
-// Exported, to be found by name.
-[[gnu::noinline]] void test_burn_more(double seconds) {
-  burn_cpu_seconds(seconds);
-  asm volatile("");
-}
-[[gnu::noinline]] void test_burn_less(double seconds) {
-  burn_cpu_seconds(seconds);
-  asm volatile("" ::: "memory");
-}
 
 namespace {
 
@@ -58,19 +32,6 @@ struct Profiling : Sampling {
     while (channel->counters().samples == before && clock.now() < until) burn_cpu_seconds(0.002);
   }
 };
-
-std::int64_t samples_with(const StackProfile& profile, std::string_view function) {
-  std::int64_t total = 0;
-  for (const StackSample& sample : profile.samples) {
-    const auto names = frame_names(sample.stack);
-    if (std::any_of(names.begin(), names.end(), [&](const std::string& name) {
-          return name.find(function) != std::string::npos;
-        })) {
-      total += sample.values.at(0);
-    }
-  }
-  return total;
-}
 
 TEST_CASE_METHOD(Profiling, "two threads that burn 75 to 25") {
   std::stop_source stop;
@@ -127,6 +88,64 @@ TEST_CASE_METHOD(Profiling, "a thousand samples a second are exact in sum") {
   CHECK(profile.period == 1'000'000);
 }
 
+TEST_CASE_METHOD(Profiling,
+                 "samples carry the labels of what ran, and the filters choose by them") {
+  std::stop_source stop;
+  const auto capture_with = [&](SampleOptions samples) {
+    return std::async(std::launch::async, [this, samples, token = stop.get_token()] {
+      auto profile =
+          profiler.profile({.hz = 200, .deadline = clock.now() + 100s, .samples = samples}, token);
+      return profile ? std::move(*profile) : StackProfile{};
+    });
+  };
+  std::atomic<std::uint64_t> live{0};
+  const auto is_live = [&](std::uint64_t task, MonotonicTime) { return task == live; };
+  auto all = capture_with({});
+  auto routed = capture_with({.routes = {"/less"}});
+  auto slow = capture_with({.min_latency = 250ms, .is_live = is_live});
+  await_samples();
+  std::thread([&] {
+    const auto run = [&](std::string_view name, std::uint64_t id, auto burn) {
+      live = id;
+      const OuterWork outer = enter_task({work_name(name), id, clock.now()});
+      with_labels({{"tenant", name}}, burn);
+      leave_task(outer);
+      live = 0;
+    };
+    run("GET /more", 1, [&] {
+      const auto until = clock.now() + 300ms;
+      while (clock.now() < until) test_burn_more(0.01);
+    });
+    for (std::uint64_t id = 2; id < 12; ++id) run("GET /less", id, [] { test_burn_less(0.02); });
+  }).join();
+  stop.request_stop();
+  const StackProfile profile = all.get();
+  CHECK(samples_with(profile, "test_burn_less") == Approx(40).margin(6));
+  for (const StackSample& sample : profile.samples) {
+    const auto names = frame_names(sample.stack);
+    const auto has = [&](std::string_view function) {
+      return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+        return name.find(function) != std::string::npos;
+      });
+    };
+    for (const auto& [function, route] :
+         {std::pair{"test_burn_more", "/more"}, std::pair{"test_burn_less", "/less"}}) {
+      if (!has(function)) continue;
+      const std::string name = std::string("GET ") + route;
+      CHECK(sample.labels == std::vector<Label>{{"method", "GET", 0, ""},
+                                                {"route", route, 0, ""},
+                                                {"tenant", name, 0, ""}});
+    }
+  }
+  const StackProfile by_route = routed.get();
+  CHECK(samples_with(by_route, "test_burn_less") == Approx(40).margin(6));
+  CHECK(samples_with(by_route, "test_burn_more") == 0);
+  CHECK(by_route.counters.at("samples_filtered") > 0);
+  const StackProfile by_latency = slow.get();
+  CHECK(samples_with(by_latency, "test_burn_more") > 0);
+  CHECK(samples_with(by_latency, "test_burn_less") == 0);
+}
+
 TEST_CASE_METHOD(Profiling, "it ends at its deadline, and at once when stopped") {
   const auto begin = clock.now();
   REQUIRE(profiler.profile({.hz = 100, .deadline = begin + 50ms}, {}));
@@ -157,11 +176,8 @@ TEST_CASE_METHOD(Profiling, "threads that live 30 ms are seen") {
   constexpr int kThreads = 40;
   for (int i = 0; i < kThreads; ++i) std::thread([] { test_burn_less(0.03); }).join();
   stop.request_stop();
-  const auto seen = samples_with(capture.get(), "test_burn_less");
-  // 120 if all of each thread's time were covered; the scan for new threads comes 5 ms late on
-  // average.
-  CHECK(seen > 60);
-  CHECK(seen <= 125);
+  const StackProfile profile = capture.get();
+  CHECK(samples_with(profile, "test_burn_less") == Approx(kThreads * 3).margin(12));
 }
 
 }  // namespace
