@@ -12,6 +12,7 @@
 #include "agent/demo/protocol.h"
 #include "agent/demo/work.h"
 #include "base/text.h"
+#include "sampler/labels.h"
 #include "server-core/handler_timeout.h"
 #include "server-core/request_log.h"
 #include "server-core/websocket.h"
@@ -112,6 +113,7 @@ void hello(State&, ResponseWriter& response, Request&) { answer(response, "hello
 void work(State&, ResponseWriter& response, Request& request) {
   const auto duration = milliseconds_of(response, request, 10);
   if (!duration) return;
+  const vigil::LabelScope labels({{"tenant", request.query("tenant").value_or("none")}});
   answer(response, fmt::format("burned {} ms: {:x}\n", duration->count(), burn(*duration)));
 }
 

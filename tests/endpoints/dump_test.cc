@@ -68,6 +68,16 @@ TEST_CASE("a thread that could not be captured keeps its block and says why") {
   CHECK(text.find("]:\n[it blocks the signal]\n# task 1") != std::string::npos);
 }
 
+TEST_CASE("a program's own labels are beside the task's, and replace them") {
+  LiveStack stack = stack_of(4711);
+  stack.labels = {{"route", "/mine"}, {"tenant", "acme"}};
+  const std::string text = format_dump({task_of(1, "GET /x", 4711, 1s)}, {stack}, kNow);
+  CHECK(text.find("[futex wait, labels:{\"method\":\"GET\",\"route\":\"/mine\",\"tenant\":"
+                  "\"acme\"}]:\n") != std::string::npos);
+  const std::string thread = format_dump({}, {stack}, kNow);
+  CHECK(thread.find("goroutine 4711 [futex wait, labels:{\"route\":\"/mine\",") == 0);
+}
+
 TEST_CASE("a task whose thread is gone is still listed") {
   const std::string text = format_dump({task_of(1, "x", 4711, 1s)}, {}, kNow);
   CHECK(text.find("goroutine 1 [gone, labels") == 0);

@@ -45,10 +45,13 @@ TEST_CASE("P7.7 every page says nosniff and no-store, a profile is an attachment
 
 TEST_CASE("bad parameters get 400 with a sentence, at once") {
   Demo demo;
-  for (const char* path : {"/debug/pprof/profile?seconds=0", "/debug/pprof/profile?seconds=x",
-                           "/debug/pprof/profile?seconds=301", "/debug/pprof/profile?hz=0",
-                           "/debug/pprof/profile?hz=1001", "/debug/pprof/heap?seconds=-1",
-                           "/debug/pprof/goroutine?seconds=1&debug=1"}) {
+  for (const char* path :
+       {"/debug/pprof/profile?seconds=0", "/debug/pprof/profile?seconds=x",
+        "/debug/pprof/profile?seconds=301", "/debug/pprof/profile?hz=0",
+        "/debug/pprof/profile?hz=1001", "/debug/pprof/heap?seconds=-1",
+        "/debug/pprof/goroutine?seconds=1&debug=1", "/debug/pprof/wall?hz=0",
+        "/debug/fgprof?seconds=301", "/debug/pprof/wall?of=x", "/debug/pprof/profile?min_latency=x",
+        "/debug/pprof/profile?route=", "/debug/pprof/goroutine?labels=a,"}) {
     INFO(path);
     const HttpAnswer answer = demo.debug_get(path);
     CHECK(answer.status == 400);

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <csignal>
 #include <filesystem>
+#include <memory>
 #include <regex>
 
 #include "tests/support/catch.h"
@@ -99,6 +100,96 @@ TEST_CASE("with symbolize=0 pprof asks the symbol page and gets the names") {
   INFO(top.out << top.err);
   REQUIRE(top.exit_status == 0);
   CHECK(top.out.find("demo::checksum") != std::string::npos);
+}
+
+TEST_CASE("go tool pprof shows the route and the program's labels of CPU samples") {
+  Demo demo;
+  Background work(demo.address(), "/work?ms=3000&tenant=acme", 1);
+  const Finished tags = go_pprof({"-tags", demo.debug_url("/debug/pprof/profile?seconds=2")});
+  const Finished task =
+      go_pprof({"-tags", demo.debug_url("/debug/pprof/profile?seconds=1&labels=task&route=/work")});
+  work.join();
+  INFO(tags.out << tags.err << task.out << task.err);
+  REQUIRE(tags.exit_status == 0);
+  CHECK(std::regex_search(tags.out, std::regex("route: Total .*\n.*100%\\): /work\n")));
+  CHECK(std::regex_search(tags.out, std::regex("method: Total .*\n.*100%\\): GET\n")));
+  CHECK(std::regex_search(tags.out, std::regex("tenant: Total .*\n.*100%\\): acme\n")));
+  CHECK(tags.out.find("task:") == std::string::npos);
+  REQUIRE(task.exit_status == 0);
+  CHECK(std::regex_search(task.out, std::regex("task: Total .*\n.*100%\\): [0-9]+")));
+  CHECK(task.out.find("tenant:") == std::string::npos);
+}
+
+TEST_CASE("go tool pprof reads the wall-clock profile, with the state as a label") {
+  Demo demo;
+  Background stuck(demo.address(), "/stuck", 1);
+  Background working(demo.address(), "/work?ms=4000", 1);
+  demo.debug_get_until("/debug/tasks", "tasks: 2 live");
+  const Finished tags =
+      go_pprof({"-tags", "-seconds", "1", demo.debug_url("/debug/pprof/wall?of=tasks&hz=100")});
+  const Finished top =
+      go_pprof({"-top", "-seconds", "1", demo.debug_url("/debug/fgprof?route=/stuck")});
+  const Finished remote =
+      go_pprof({"-top", "-symbolize=remote",
+                demo.debug_url("/debug/fgprof?seconds=1&symbolize=0&route=/stuck")});
+  demo.post("/release");
+  stuck.join();
+  working.join();
+  INFO(tags.out << tags.err << top.out << top.err << remote.out << remote.err);
+  REQUIRE(tags.exit_status == 0);
+  CHECK(tags.out.find(": futex wait\n") != std::string::npos);
+  CHECK(tags.out.find(": running\n") != std::string::npos);
+  CHECK(tags.out.find(": /stuck\n") != std::string::npos);
+  CHECK(tags.out.find(": /work\n") != std::string::npos);
+  REQUIRE(top.exit_status == 0);
+  CHECK(top.out.find("Type: time") != std::string::npos);
+  CHECK(top.out.find("demo::wait_forever") != std::string::npos);
+  CHECK(top.out.find("demo::checksum") == std::string::npos);
+  CHECK(remote.out.find("demo::wait_forever") != std::string::npos);
+}
+
+TEST_CASE("only requests that took long enough are in a profile with min_latency") {
+  Demo demo;
+  std::atomic<bool> stop{false};
+  std::thread fast([&] {
+    while (!stop) http_get(demo.address(), "/work?ms=5&tenant=fast");
+  });
+  Background slow(demo.address(), "/work?ms=1500&tenant=slow", 1);
+  const Finished tags =
+      go_pprof({"-tags", demo.debug_url("/debug/pprof/profile?seconds=2&min_latency=500ms")});
+  stop = true;
+  fast.join();
+  slow.join();
+  INFO(tags.out << tags.err);
+  REQUIRE(tags.exit_status == 0);
+  CHECK(std::regex_search(tags.out, std::regex("tenant: Total .*\n.*100%\\): slow\n")));
+  CHECK(demo.debug_get("/metrics").body.find("vigil_profiles_total{profile=\"profile\"} 1") !=
+        std::string::npos);
+}
+
+TEST_CASE("more captures than the cap are refused, and a client that goes gives its place back") {
+  Demo demo;
+  // curl gives up after 5 s of the 60 that it asked for.
+  std::vector<std::unique_ptr<Subprocess>> clients;
+  const char* const paths[] = {"profile", "wall", "goroutine", "heap"};
+  for (int i = 0; i < 8; ++i) {
+    clients.push_back(std::make_unique<Subprocess>(std::vector<std::string>{
+        "curl", "-s", "-o", "/dev/null", "-m", "5",
+        demo.debug_url("/debug/pprof/" + std::string(paths[i % 3]) + "?seconds=60")}));
+  }
+  demo.debug_get_until("/metrics", "\nvigil_captures_running 8\n");
+  for (const char* path : paths) {
+    INFO(path);
+    const HttpAnswer answer = demo.debug_get("/debug/pprof/" + std::string(path) + "?seconds=1");
+    CHECK(answer.status == 429);
+    CHECK(answer.header("X-Go-Pprof") == "1");
+    CHECK(answer.body.find("8 captures") == 0);
+  }
+  // What takes no time needs no place.
+  CHECK(demo.debug_get("/debug/pprof/goroutine?debug=2").status == 200);
+  const std::string metrics = demo.debug_get_until("/metrics", "\nvigil_captures_running 0\n");
+  CHECK(metrics.find("\nvigil_captures_running 0\n") != std::string::npos);
+  CHECK(metrics.find("\nvigil_captures_refused_total 4\n") != std::string::npos);
 }
 
 TEST_CASE("two captures at once both succeed") {
