@@ -146,7 +146,13 @@ Result<std::size_t> Exchange::receive(std::span<char> into) {
       return static_cast<std::size_t>(got);
     }
     if (got == 0) return Error(ErrorCode::kClosed, "the client closed inside the body");
-    if (errno == EINTR) continue;
+    if (errno == EINTR) {
+      // A channel says so after a batch of what was not for us, as often as the client likes.
+      if (forbid_blocking_) return Error(ErrorCode::kBusy, "nothing to read");
+      if (thread_.read_clock() < read_deadline_) continue;
+      thread_.counters.add(Counter::kTimeoutRead);
+      return Error(ErrorCode::kDeadlineExceeded, "reading the body: deadline passed");
+    }
     if (errno != EAGAIN) return Error(ErrorCode::kClosed, "the connection broke inside the body");
     Result<void> waited = wait_for(POLLIN, read_deadline_);
     if (waited) continue;
@@ -296,9 +302,6 @@ Result<void> Exchange::send_all(std::span<iovec> parts) {
 
 Result<HijackedConnection> Exchange::hijack() {
   Engine& engine = thread_.engine();
-  if (connection_->channel) {
-    return Error(ErrorCode::kUnsupported, "a TLS connection cannot be hijacked");
-  }
   if (!thread_.hand_over()) {
     return Error(ErrorCode::kResourceExhausted, "no thread is free to poll meanwhile");
   }
@@ -310,8 +313,8 @@ Result<HijackedConnection> Exchange::hijack() {
   if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) {
     return Error::from_errno("cannot hijack the connection: fcntl", errno);
   }
-  HijackedConnection hijacked =
-      engine.hijacked->add(std::move(socket), std::string(input_), remote_address());
+  HijackedConnection hijacked = engine.hijacked->add(std::move(socket), connection_->channel,
+                                                     std::string(input_), remote_address());
   body_error_ = Error(ErrorCode::kClosed, "the connection has been hijacked");
   // From here on nothing can fail.
   input_ = {};

@@ -7,6 +7,7 @@
 #include <cassert>
 #include <cerrno>
 
+#include "server-core/channel.h"
 #include "server-core/websocket_counters.h"
 
 namespace vigil::http {
@@ -31,12 +32,22 @@ bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
 }  // namespace
 
+// A reader and a writer may be at it at once, and TLS is one state for both. Not held while waiting.
+struct HijackedConnection::Secured {
+  std::mutex mutex;
+  std::unique_ptr<Channel> channel;  // guarded by mutex
+};
+
+HijackedConnection::HijackedConnection() = default;
+HijackedConnection::HijackedConnection(HijackedConnection&&) noexcept = default;
+
 HijackedConnection& HijackedConnection::operator=(HijackedConnection&& other) noexcept {
   if (this == &other) return *this;
   leave();
   registry_ = std::move(other.registry_);
   id_ = other.id_;
   socket_ = std::move(other.socket_);
+  secured_ = std::move(other.secured_);
   buffered_ = std::move(other.buffered_);
   remote_ = std::move(other.remote_);
   stop_token_ = std::move(other.stop_token_);
@@ -49,6 +60,11 @@ HijackedConnection::~HijackedConnection() { leave(); }
 // Before the socket is closed: its number may then be another connection's.
 void HijackedConnection::leave() {
   action_.reset();
+  if (secured_ && secured_->channel && socket_) {
+    const std::lock_guard lock(secured_->mutex);
+    secured_->channel->say_end();
+  }
+  secured_.reset();
   if (registry_) registry_->remove(id_);
   registry_.reset();
 }
@@ -57,6 +73,25 @@ void HijackedConnection::on_shutdown(std::function<void()> action) {
   action_.reset();
   action_ =
       std::make_unique<std::stop_callback<std::function<void()>>>(stop_token_, std::move(action));
+}
+
+ssize_t HijackedConnection::receive_now(std::span<char> into, short& wait_for_events) {
+  if (!secured_) return ::recv(socket_.get(), into.data(), into.size(), MSG_DONTWAIT);
+  const std::lock_guard lock(secured_->mutex);
+  const ssize_t got = secured_->channel->receive(into.data(), into.size());
+  wait_for_events = secured_->channel->events_for(POLLIN);
+  return got;
+}
+
+ssize_t HijackedConnection::send_now(std::string_view bytes, short& wait_for_events) {
+  if (!secured_) {
+    return ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+  const iovec part{const_cast<char*>(bytes.data()), bytes.size()};  // NOLINT: not written
+  const std::lock_guard lock(secured_->mutex);
+  const ssize_t sent = secured_->channel->send(std::span(&part, 1));
+  wait_for_events = secured_->channel->events_for(POLLOUT);
+  return sent;
 }
 
 // The socket blocks; each call says that it must not, so that only poll(2) waits, with a deadline.
@@ -70,11 +105,12 @@ Result<std::size_t> HijackedConnection::read(std::span<char> into, MonotonicTime
   }
   if (!socket_) return released();
   while (true) {
-    const ssize_t got = ::recv(socket_.get(), into.data(), into.size(), MSG_DONTWAIT);
+    short events = POLLIN;
+    const ssize_t got = receive_now(into, events);
     if (got >= 0) return static_cast<std::size_t>(got);
     if (errno == EINTR) continue;
     if (!would_block(errno)) return Error::from_errno("recv", errno);
-    if (auto ready = wait_for(socket_.get(), POLLIN, deadline); !ready) {
+    if (auto ready = wait_for(socket_.get(), events, deadline); !ready) {
       return std::move(ready).error().with_context("reading");
     }
   }
@@ -83,15 +119,15 @@ Result<std::size_t> HijackedConnection::read(std::span<char> into, MonotonicTime
 Result<void> HijackedConnection::write(std::string_view bytes, MonotonicTime deadline) {
   if (!socket_) return released();
   while (!bytes.empty()) {
-    const ssize_t sent =
-        ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    short events = POLLOUT;
+    const ssize_t sent = send_now(bytes, events);
     if (sent >= 0) {
       bytes.remove_prefix(static_cast<std::size_t>(sent));
       continue;
     }
     if (errno == EINTR) continue;
     if (!would_block(errno)) return Error::from_errno("send", errno);
-    if (auto ready = wait_for(socket_.get(), POLLOUT, deadline); !ready) {
+    if (auto ready = wait_for(socket_.get(), events, deadline); !ready) {
       return std::move(ready).error().with_context("writing");
     }
   }
@@ -99,8 +135,9 @@ Result<void> HijackedConnection::write(std::string_view bytes, MonotonicTime dea
 }
 
 UniqueFd HijackedConnection::release() {
+  UniqueFd socket = std::move(socket_);
   leave();
-  return std::move(socket_);
+  return socket;
 }
 
 std::shared_ptr<WebSocketCounters> HijackedConnection::websocket_counters() const {
@@ -109,8 +146,10 @@ std::shared_ptr<WebSocketCounters> HijackedConnection::websocket_counters() cons
 
 HijackRegistry::HijackRegistry() : websockets_(std::make_shared<WebSocketCounters>()) {}
 
-HijackedConnection HijackRegistry::add(UniqueFd socket, std::string buffered, HostPort remote) {
+HijackedConnection HijackRegistry::add(UniqueFd socket, std::unique_ptr<Channel>& channel,
+                                       std::string buffered, HostPort remote) {
   HijackedConnection connection;
+  if (channel) connection.secured_ = std::make_unique<HijackedConnection::Secured>();
   connection.socket_ = std::move(socket);
   connection.buffered_ = std::move(buffered);
   connection.remote_ = std::move(remote);
@@ -120,6 +159,10 @@ HijackedConnection HijackRegistry::add(UniqueFd socket, std::string buffered, Ho
   sockets_.emplace(connection.id_, connection.socket_.get());
   if (forced_) ::shutdown(connection.socket_.get(), SHUT_RDWR);
   connection.registry_ = shared_from_this();
+  if (channel) {
+    channel->set_socket(connection.socket_.get());
+    connection.secured_->channel = std::move(channel);
+  }
   return connection;
 }
 

@@ -13,6 +13,8 @@
 // them, and close what is left at its deadline.
 #pragma once
 
+#include <sys/types.h>
+
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -33,6 +35,7 @@
 
 namespace vigil::http {
 
+class Channel;
 class HijackRegistry;
 class WebSocketCounters;
 
@@ -41,7 +44,7 @@ class WebSocketCounters;
 // may call shutdown(2) on fd() meanwhile: both then return.
 class HijackedConnection {
  public:
-  HijackedConnection(HijackedConnection&&) noexcept = default;
+  HijackedConnection(HijackedConnection&&) noexcept;
   HijackedConnection& operator=(HijackedConnection&& other) noexcept;
   // Leaves the server's list and closes the socket; waits for an on_shutdown() action that runs on
   // another thread.
@@ -49,6 +52,7 @@ class HijackedConnection {
 
   // The socket, in blocking mode whatever it was before, without timeouts; -1 after release(). For
   // deadlines: poll(2), or SO_RCVTIMEO and SO_SNDTIMEO.
+  // With TLS its bytes are ciphertext: it is good for shutdown(2) and for nothing else.
   int fd() const { return socket_.get(); }
   const HostPort& remote_address() const { return remote_; }
 
@@ -60,7 +64,8 @@ class HijackedConnection {
   // the peer's end. What take_buffered() would give comes first.
   //   deadline_exceeded   nothing came until `deadline`; may be called again. With a deadline that
   //                       has passed already it takes what is there without waiting.
-  //   closed              the peer has reset the connection, or release() was called
+  //   closed              the peer has reset the connection, or release() was called; with TLS also:
+  //                       it has ended without saying so
   // Cost: one system call if there is something to read; never touches the bytes of a writer.
   Result<std::size_t> read(std::span<char> into, MonotonicTime deadline);
 
@@ -82,17 +87,23 @@ class HijackedConnection {
   // Where a WebSocket on this connection counts; outlives the server. Not after release().
   std::shared_ptr<WebSocketCounters> websocket_counters() const;
 
-  // Gives the bare socket away: the server knows nothing of it any more.
+  // Gives the bare socket away: the server knows nothing of it any more. With TLS nobody can go on
+  // with it.
   UniqueFd release();
 
  private:
   friend class HijackRegistry;
-  HijackedConnection() = default;
+  struct Secured;
+
+  HijackedConnection();
+  ssize_t receive_now(std::span<char> into, short& wait_for_events);
+  ssize_t send_now(std::string_view bytes, short& wait_for_events);
   void leave();
 
   std::shared_ptr<HijackRegistry> registry_;
   std::uint64_t id_ = 0;
   UniqueFd socket_;
+  std::unique_ptr<Secured> secured_;  // nullptr without TLS
   std::string buffered_;
   HostPort remote_;
   std::stop_token stop_token_;
@@ -104,7 +115,9 @@ class HijackRegistry : public std::enable_shared_from_this<HijackRegistry> {
  public:
   HijackRegistry();
 
-  HijackedConnection add(UniqueFd socket, std::string buffered, HostPort remote);
+  // `channel` is taken when nothing can fail any more.
+  HijackedConnection add(UniqueFd socket, std::unique_ptr<Channel>& channel, std::string buffered,
+                         HostPort remote);
   std::size_t size() const;
   const std::shared_ptr<WebSocketCounters>& websockets() const { return websockets_; }
 

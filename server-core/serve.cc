@@ -447,7 +447,11 @@ EngineThread::Outcome EngineThread::discard_lingering(Connection& connection) {
 }
 
 EngineThread::Outcome EngineThread::discard_body(Connection& connection) {
-  while (connection.discard_left > 0) {
+  for (int reads = 0; connection.discard_left > 0; ++reads) {
+    if (reads == kReadsMax) {
+      connection.poller.report_again(connection);
+      return Outcome::kElsewhere;
+    }
     const std::size_t size =
         static_cast<std::size_t>(std::min<std::uint64_t>(kScratchBytes, connection.discard_left));
     const ssize_t got = connection.receive(scratch_.get(), size);

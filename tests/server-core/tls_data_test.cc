@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <string>
+#include <thread>
 
 #include "tests/server-core/tls_server.h"
 
@@ -275,4 +276,115 @@ TEST_CASE(
   REQUIRE(silent.shaken());
   CHECK(silent.closed_within(1500ms));
   CHECK(silent.said_end());
+}
+
+TEST_CASE("P4.9: a hijacked TLS connection reads and writes through TLS, buffered bytes first") {
+  TlsServer server({.add = [](Router& router) {
+    REQUIRE(router
+                .handle("GET /chat",
+                        [](ResponseWriter& response, Request&) {
+                          Result<HijackedConnection> chat = response.hijack();
+                          if (!chat) return write_error(response, 500, chat.error().message());
+                          char bytes[4096];
+                          const auto deadline = [] { return SystemClock().now() + 10s; };
+                          while (true) {
+                            const Result<std::size_t> got = chat->read(bytes, deadline());
+                            if (!got || *got == 0) return;
+                            if (!chat->write({bytes, *got}, deadline())) return;
+                          }
+                        })
+                .ok());
+  }});
+  TlsClient client = server.connect();
+  REQUIRE(client.send(get_request("/chat") + "first"));
+  const auto read_exactly = [&](std::size_t size) {
+    std::string text;
+    while (text.size() < size) {
+      const std::string more = client.read_some();
+      if (more.empty()) break;
+      text += more;
+    }
+    return text;
+  };
+  CHECK(read_exactly(5) == "first");
+  for (int i = 0; i < 100; ++i) {
+    const std::string line = "line " + std::to_string(i);
+    REQUIRE(client.send(line));
+    REQUIRE(read_exactly(line.size()) == line);
+  }
+  client.say_end();
+  CHECK(client.closed_within(2s));
+  CHECK(client.said_end());
+  CHECK(eventually([&] { return server.stats().connections.hijacked == 0; }));
+}
+
+TEST_CASE("TLS: one thread reads a hijacked connection while another one writes it") {
+  constexpr std::size_t kBytes = 8 << 20;
+  const std::string up = pattern(kBytes);
+  const std::string down = pattern(kBytes + 1).substr(1);
+  std::atomic<bool> up_is_good{false};
+  std::atomic<bool> down_is_out{false};
+  TlsServer server({.add = [&](Router& router) {
+    REQUIRE(router
+                .handle("GET /both",
+                        [&](ResponseWriter& response, Request&) {
+                          Result<HijackedConnection> both = response.hijack();
+                          if (!both) return;
+                          const MonotonicTime deadline = SystemClock().now() + 30s;
+                          std::thread writer(
+                              [&] { down_is_out = both->write(down, deadline).ok(); });
+                          std::string got(kBytes, '\0');
+                          std::size_t size = 0;
+                          while (size < kBytes) {
+                            const auto more =
+                                both->read(std::span(got).subspan(
+                                               size, std::min<std::size_t>(kBytes - size, 50'000)),
+                                           deadline);
+                            if (!more || *more == 0) break;
+                            size += *more;
+                          }
+                          up_is_good = got == up;
+                          writer.join();
+                        })
+                .ok());
+  }});
+  TlsClient client = server.connect();
+  REQUIRE(client.send(get_request("/both")));
+  // Both directions at once: what comes is taken between the parts that are sent.
+  std::string received;
+  for (std::size_t at = 0; at < up.size(); at += 64'000) {
+    REQUIRE(client.send(std::string_view(up).substr(at, 64'000)));
+    received += client.read_some();
+  }
+  while (received.size() < down.size()) {
+    const std::string more = client.read_some();
+    if (more.empty()) break;
+    received += more;
+  }
+  CHECK(received == down);
+  CHECK(client.closed_within(5s));
+  CHECK(up_is_good);
+  CHECK(down_is_out);
+}
+
+TEST_CASE("P4.6: a shutdown ends a hijacked TLS connection at its deadline") {
+  Notes notes;
+  TlsServer server({.add = [&](Router& router) {
+    REQUIRE(router
+                .handle("GET /wait",
+                        [&](ResponseWriter& response, Request&) {
+                          Result<HijackedConnection> held = response.hijack();
+                          char bytes[16];
+                          notes.add(held->read(bytes, SystemClock().now() + 30s));
+                        })
+                .ok());
+  }});
+  TlsClient client = server.connect();
+  REQUIRE(client.send(get_request("/wait")));
+  REQUIRE(eventually([&] { return server.stats().connections.hijacked == 1; }));
+  const ShutdownReport report = (*server.server)->shutdown(SystemClock().now() + 200ms);
+  CHECK(report.hijacked_forced == 1);
+  CHECK(client.closed_within(2s));
+  CHECK(eventually([&] { return server.stats().connections.hijacked == 0; }));
+  CHECK(notes.take() == "closed");
 }
