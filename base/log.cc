@@ -103,9 +103,22 @@ void JsonLineSink::write(const LogRecord& record) noexcept {
   if (!written) lost_.fetch_add(1, std::memory_order_relaxed);
 }
 
+namespace {
+
+std::string_view kind_of(const LogRecord& record) {
+  for (const LogField& field : record.fields) {
+    const auto* text = std::get_if<std::string_view>(&field.value);
+    if (text != nullptr && field.key == "kind") return *text;
+  }
+  return {};
+}
+
+}  // namespace
+
 void FilterSink::write(const LogRecord& record) noexcept {
   for (const LogRule& rule : rules_) {
     if (!rule.source.empty() && rule.source != record.source) continue;
+    if (!rule.kind.empty() && rule.kind != kind_of(record)) continue;
     if (record.level >= rule.level_min) break;
     dropped_.fetch_add(1, std::memory_order_relaxed);
     return;

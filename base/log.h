@@ -83,10 +83,13 @@ class JsonLineSink final : public LogSink {
 struct LogRule {
   std::string source = {};                // equal to the record's source; empty: every source
   LogLevel level_min = LogLevel::kDebug;  // the least level that passes
+  // Equal to the record's text field "kind", such as "tls_handshake"; empty: whatever that is, and
+  // records without one.
+  std::string kind = {};
 };
 
-// Passes on what its rules let pass: the first rule with the record's source, or with none, decides
-// alone; a record that no rule names passes.
+// Passes on what its rules let pass: the first rule with the record's source and kind, or with
+// none, decides alone; a record that no rule names passes.
 //
 //   FilterSink errors(sink, {{.source = "access", .level_min = LogLevel::kError},
 //                            {.level_min = LogLevel::kInfo}});

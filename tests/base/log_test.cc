@@ -80,6 +80,23 @@ TEST_CASE("a filter decides by source and level: the first rule that names the r
   CHECK(filter.dropped() == 3);
 }
 
+TEST_CASE("a filter's rule can name the kind of a record") {
+  CountingSink next;
+  FilterSink filter(next,
+                    {{.source = "server", .level_min = LogLevel::kError, .kind = "tls_handshake"}});
+  const auto passes = [&](std::string_view source, std::initializer_list<LogField> fields) {
+    const int before = next.count;
+    filter.write({{}, LogLevel::kWarn, source, "", std::span(fields.begin(), fields.size())});
+    return next.count > before;
+  };
+  CHECK_FALSE(passes("server", {{"n", 1}, {"kind", "tls_handshake"}}));
+  CHECK(passes("other", {{"kind", "tls_handshake"}}));
+  CHECK(passes("server", {{"kind", "tls_handshakes"}}));
+  CHECK(passes("server", {{"kind", 7}}));
+  CHECK(passes("server", {{"reason", "tls_handshake"}}));
+  CHECK(passes("server", {}));
+}
+
 TEST_CASE("without a rule that names it, a record passes the filter") {
   CountingSink next;
   FilterSink filter(next, {{.source = "access", .level_min = LogLevel::kError}});
