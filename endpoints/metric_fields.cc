@@ -1,6 +1,8 @@
 // The tables. Names: vigil_* are ours, process_* those of the Prometheus client libraries.
 #include "endpoints/metric_fields.h"
 
+#include <algorithm>
+
 namespace vigil::endpoints {
 namespace {
 
@@ -114,6 +116,8 @@ constexpr MetricFamily kRescued{"vigil_http_handlers_rescued_total", MetricType:
                                 "Handlers on the polling thread that polling was taken away from."};
 constexpr MetricFamily kEngineThreads{"vigil_http_threads", MetricType::kGauge,
                                       "Threads of the engine."};
+constexpr MetricFamily kHandshakes{"vigil_tls_handshakes_total", MetricType::kCounter,
+                                   "TLS handshakes, by how they ended.", "result"};
 constexpr MetricFamily kWebSockets{"vigil_websockets", MetricType::kGauge,
                                    "WebSockets that are open."};
 constexpr MetricFamily kWebSocketMessages{"vigil_websocket_messages_total", MetricType::kCounter,
@@ -161,7 +165,7 @@ constexpr MetricField<Metrics> kProcessFields[] = {
     {"/watchdog/reports_dropped", &kReportsDropped, "",
      [](const Metrics& from) -> MetricNumber { return from.watchdog.reports_dropped; }},
     {"/captures/running", &kCapturesRunning, "",
-     [](const Metrics& from) -> MetricNumber { return from.captures_running; }},
+     [](const Metrics& from) -> MetricNumber { return std::uint64_t(from.captures_running); }},
     {"/captures/refused", &kCapturesRefused, "",
      [](const Metrics& from) -> MetricNumber { return from.captures_refused; }},
     {"/captures/labels_dropped", &kLabelsDropped, "",
@@ -181,6 +185,8 @@ constexpr MetricField<PoolStats> kTimeoutPoolFields[] = {
 };
 
 constexpr MetricField<ServerStats> kServerFields[] = {
+    {"/connections/handshaking", &kConnections, "handshaking",
+     [](const ServerStats& from) -> MetricNumber { return from.connections.handshaking; }},
     {"/connections/new", &kConnections, "new",
      [](const ServerStats& from) -> MetricNumber { return from.connections.fresh; }},
     {"/connections/reading_head", &kConnections, "reading_head",
@@ -283,6 +289,20 @@ constexpr MetricField<ServerStats> kServerFields[] = {
      [](const ServerStats& from) -> MetricNumber { return from.going_down.hijacked_closed; }},
     {"/going_down/hijacked_forced", &kGoingDown, "hijacked_forced",
      [](const ServerStats& from) -> MetricNumber { return from.going_down.hijacked_forced; }},
+    {"/tls/handshakes", nullptr, "",
+     [](const ServerStats& from) -> MetricNumber { return from.tls.handshakes; }},
+    {"", &kHandshakes, "full",
+     [](const ServerStats& from) -> MetricNumber {
+       return from.tls.handshakes - std::min(from.tls.handshakes, from.tls.resumed);
+     }},
+    {"/tls/resumed", &kHandshakes, "resumed",
+     [](const ServerStats& from) -> MetricNumber { return from.tls.resumed; }},
+    {"/tls/failures", &kHandshakes, "failed",
+     [](const ServerStats& from) -> MetricNumber { return from.tls.failures; }},
+    {"/tls/timeouts", &kHandshakes, "timeout",
+     [](const ServerStats& from) -> MetricNumber { return from.tls.timeouts; }},
+    {"/tls/abandoned", &kHandshakes, "abandoned",
+     [](const ServerStats& from) -> MetricNumber { return from.tls.abandoned; }},
     {"/websockets/open", &kWebSockets, "",
      [](const ServerStats& from) -> MetricNumber { return from.websockets.open; }},
     {"/websockets/opened", nullptr, "",

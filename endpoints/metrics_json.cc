@@ -45,6 +45,10 @@ ordered_json to_json(const http::HandlerStats& stats) {
 ordered_json to_json(const ServerMetrics& server) {
   ordered_json json;
   add_fields(json, server_fields(), server.stats);
+  if (const auto& expires = server.stats.tls.certificate_expires) {
+    json["tls"]["certificate_expires_unix_seconds"] =
+        fractional_seconds(expires->time_since_epoch());
+  }
   ordered_json routes = ordered_json::object();
   for (const http::RouteStats& route : server.routes) {
     routes[route.pattern] = to_json(route.handler);

@@ -153,6 +153,17 @@ void write_servers(Writer& out, const std::vector<ServerMetrics>& servers) {
   write_fields(out, server_fields(), sources);
 }
 
+// Not in the table: a server without TLS has none, and 0 would look like an expired one.
+void write_certificates(Writer& out, const std::vector<ServerMetrics>& servers) {
+  out.begin({"vigil_tls_certificate_expiry_timestamp_seconds", MetricType::kGauge,
+             "When the first of the certificates in use expires."});
+  for (const ServerMetrics& server : servers) {
+    const auto& expires = server.stats.tls.certificate_expires;
+    if (!expires) continue;
+    out.sample({{"server", server.name}}, fractional_seconds(expires->time_since_epoch()));
+  }
+}
+
 // Visits every route of every server; "" is what no route answered.
 void each_route(const std::vector<ServerMetrics>& servers,
                 const std::function<void(std::string_view server, std::string_view route,
@@ -208,6 +219,7 @@ std::string prometheus_text(const Metrics& metrics) {
   write_timeout_pools(out, metrics.timeout_pools);
   if (metrics.servers.empty()) return out.take();
   write_servers(out, metrics.servers);
+  write_certificates(out, metrics.servers);
   write_routes(out, metrics.servers);
   return out.take();
 }

@@ -1,5 +1,8 @@
 // EngineThread's work on a connection that is still shaking hands: driven by its socket's events, as
 // a head is, on whatever thread polls it.
+#include <poll.h>
+#include <sys/epoll.h>
+
 #include <new>
 #include <utility>
 
@@ -24,10 +27,15 @@ EngineThread::Outcome EngineThread::shake_hands(Connection& connection) {
     case TlsChannel::Handshake::kDone:
       break;
     case TlsChannel::Handshake::kMore:
-      connection.poller.report_again(connection);
+      connection.poller.report_again(connection, EPOLLIN);
       return Outcome::kNeedMore;
     case TlsChannel::Handshake::kWait:
-      if (!connection.peer_gone) return Outcome::kNeedMore;
+      if (!connection.peer_gone) {
+        if (connection.events_for(POLLIN) != POLLIN) {
+          connection.poller.report_again(connection, EPOLLIN);
+        }
+        return Outcome::kNeedMore;
+      }
       return end_handshake(connection, "the client closed inside the handshake");
     case TlsChannel::Handshake::kGone:
       counters.add(Counter::kTlsAbandoned);

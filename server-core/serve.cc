@@ -449,7 +449,7 @@ EngineThread::Outcome EngineThread::discard_lingering(Connection& connection) {
 EngineThread::Outcome EngineThread::discard_body(Connection& connection) {
   for (int reads = 0; connection.discard_left > 0; ++reads) {
     if (reads == kReadsMax) {
-      connection.poller.report_again(connection);
+      connection.poller.report_again(connection, EPOLLIN);
       return Outcome::kElsewhere;
     }
     const std::size_t size =

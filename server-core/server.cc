@@ -10,6 +10,7 @@
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
 #include "server-core/poller.h"
+#include "server-core/tls.h"
 
 namespace vigil::http {
 namespace {
@@ -279,8 +280,10 @@ ServerStats Server::stats() const {
   stats.handler_exceptions = get(Counter::kHandlerExceptions);
   stats.timeouts = {get(Counter::kTimeoutReadHeader), get(Counter::kTimeoutRead),
                     get(Counter::kTimeoutWrite), get(Counter::kTimeoutIdle)};
-  stats.tls = {get(Counter::kTlsHandshakes), get(Counter::kTlsResumed), get(Counter::kTlsFailures),
-               get(Counter::kTlsTimeouts), get(Counter::kTlsAbandoned)};
+  stats.tls = {get(Counter::kTlsHandshakes), get(Counter::kTlsResumed),
+               get(Counter::kTlsFailures),   get(Counter::kTlsTimeouts),
+               get(Counter::kTlsAbandoned),  std::nullopt};
+  if (const auto& tls = impl_->engine.options.tls) stats.tls.certificate_expires = tls->expires();
   stats.limits_hit = {get(Counter::kLimitConnections), get(Counter::kLimitPerIp),
                       get(Counter::kLimitInFlight),    get(Counter::kLimitThreads),
                       get(Counter::kLimitDescriptors), get(Counter::kLimitFilters),

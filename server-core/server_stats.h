@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,7 @@ struct ServerStats {
     std::uint64_t failures = 0;    // not TLS, nothing in common, a certificate that does not verify
     std::uint64_t timeouts = 0;    // not finished at the deadline
     std::uint64_t abandoned = 0;   // the client left without a byte
+    std::optional<WallTime> certificate_expires;  // the first of those in use
   } tls;
 
   struct LimitsHit {

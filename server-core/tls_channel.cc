@@ -132,6 +132,7 @@ TlsChannel::Handshake TlsChannel::fail(std::string reason) {
 
 TlsChannel::Handshake TlsChannel::handshake() {
   begin_call();
+  read_wants_ = Wants::kNothing;
   const int result = SSL_do_handshake(ssl_.get());
   if (result == 1) {
     if (has_expired_client()) return fail("the resumed session's client certificate has expired");
@@ -139,7 +140,10 @@ TlsChannel::Handshake TlsChannel::handshake() {
   }
   if (plain_http_) return Handshake::kPlainHttp;
   const int error = SSL_get_error(ssl_.get(), result);
-  if (error == SSL_ERROR_WANT_WRITE) return Handshake::kWait;
+  if (error == SSL_ERROR_WANT_WRITE) {
+    read_wants_ = Wants::kOutput;
+    return Handshake::kWait;
+  }
   if (error == SSL_ERROR_WANT_READ) return more_ ? Handshake::kMore : Handshake::kWait;
   if (first_size_ == 0) return Handshake::kGone;
   if (error == SSL_ERROR_SYSCALL) return fail(std::strerror(errno));

@@ -46,6 +46,8 @@ Metrics example() {
     server.stats.headers_late = 9;
     server.stats.going_down.hijacked_closed = 10;
     server.stats.going_down.hijacked_forced = 11;
+    server.stats.tls = {.handshakes = 9, .resumed = 4, .failures = 3};
+    if (server.name == "main") server.stats.tls.certificate_expires = WallTime(1'800'000'000s);
     server.stats.unrouted.status_classes[4] = 6;
     http::HandlerStats handler;
     handler.status_classes[2] = 3;
@@ -93,8 +95,11 @@ TEST_CASE("Prometheus text: HELP and TYPE once a family, its samples together, a
 TEST_CASE("Prometheus text: values, labels, states") {
   const std::string text = prometheus_text(example());
   for (const char* line :
-       {"vigil_build_info{version=\"1.2.3\"} 1", "process_cpu_seconds_total 1.25", "vigil_tasks 3",
-        "vigil_watchdog_leaked_total 2", "vigil_watchdog_stalled_total 9",
+       {"vigil_build_info{version=\"1.2.3\"} 1",
+        "process_cpu_seconds_total 1.25",
+        "vigil_tasks 3",
+        "vigil_watchdog_leaked_total 2",
+        "vigil_watchdog_stalled_total 9",
         "vigil_watchdog_threshold_seconds 5",
         "vigil_http_connections{server=\"admin\",state=\"idle\"} 4",
         "vigil_http_timeouts_total{server=\"main\",phase=\"idle\"} 5",
@@ -113,6 +118,10 @@ TEST_CASE("Prometheus text: values, labels, states") {
         "vigil_websocket_closed_total{server=\"main\",class=\"lost\"} 15",
         "vigil_websocket_closed_total{server=\"main\",class=\"normal\"} 0",
         "vigil_handler_timeout_calls_total{pool=\"p\"} 7",
+        "vigil_tls_handshakes_total{server=\"main\",result=\"full\"} 5",
+        "vigil_tls_handshakes_total{server=\"main\",result=\"resumed\"} 4",
+        "vigil_tls_handshakes_total{server=\"admin\",result=\"failed\"} 3",
+        "vigil_tls_certificate_expiry_timestamp_seconds{server=\"main\"} 1800000000",
         "vigil_handler_timeouts_total{pool=\"p\"} 1"}) {
     INFO(line);
     CHECK(has_line(text, line));
@@ -191,10 +200,14 @@ TEST_CASE("every number of a server has a row in the table") {
   };
   const std::size_t routes_begin = offsetof(ServerStats, unrouted) / 8;
   const std::size_t routes_end = routes_begin + sizeof(http::HandlerStats) / 8;
+  const std::size_t expiry_begin = offsetof(ServerStats, tls.certificate_expires) / 8;
+  const std::size_t expiry_end = expiry_begin + sizeof(ServerStats::Tls::certificate_expires) / 8;
   const std::size_t no_class = offsetof(ServerStats, status_classes) / 8;
   for (std::size_t word = 0; word < sizeof(ServerStats) / 8; ++word) {
     INFO("the 64-bit word " << word << " of ServerStats");
-    const bool elsewhere = word >= routes_begin && word < routes_end;  // shown as a route
+    // Shown as a route, and the certificate's expiry, which not every server has.
+    const bool elsewhere =
+        (word >= routes_begin && word < routes_end) || (word >= expiry_begin && word < expiry_end);
     CHECK(shown(word) == !(elsewhere || word == no_class));
   }
 }
