@@ -1,6 +1,6 @@
-// Go's net/http as a peer for `scripts/bench http`: the same routes as vigil-demo, its defaults.
+// Go's net/http as a peer for `scripts/bench`: the same routes as vigil-demo, its defaults.
 //
-// usage: nethttp PORT
+// usage: nethttp PORT [CERT KEY]
 package main
 
 import (
@@ -12,8 +12,8 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: nethttp PORT")
+	if len(os.Args) != 2 && len(os.Args) != 4 {
+		fmt.Fprintln(os.Stderr, "usage: nethttp PORT [CERT KEY]")
 		os.Exit(2)
 	}
 	http.HandleFunc("/hello", func(w http.ResponseWriter, r *http.Request) {
@@ -35,6 +35,12 @@ func main() {
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       60 * time.Second,
 	}
-	fmt.Fprintln(os.Stderr, server.ListenAndServe())
+	var err error
+	if len(os.Args) == 4 {
+		err = server.ListenAndServeTLS(os.Args[2], os.Args[3])
+	} else {
+		err = server.ListenAndServe()
+	}
+	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
 }
