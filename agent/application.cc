@@ -77,6 +77,7 @@ struct Application::Parts {
 
   Woken wait(MonotonicTime until);
   int wait_for_first();
+  void hang_up();
   void end_all(MonotonicTime deadline);
   void end_servers(MonotonicTime deadline);
   http::ShutdownReport shutdown_all(MonotonicTime deadline);
@@ -91,6 +92,8 @@ struct Application::Parts {
   const Logger log;
   Clock& clock;
   const SignalMaskGuard mask{ending_signals()};
+  std::optional<SignalMaskGuard> hangup_mask;  // behind `mask`: restored before it
+  std::function<void()> hangup;                // nullptr once the end has begun
   UniqueFd signals;
   UniqueFd event;  // stop(), and the end of all steps
   int last_signal = 0;
@@ -132,6 +135,16 @@ void Application::add_worker(std::string name, Step stop) {
 void Application::add_store(std::string name, Step close) {
   parts_->stores.push_back({std::move(name), std::move(close)});
 }
+void Application::on_hangup(std::function<void()> action) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGHUP);
+  if (!parts_->hangup_mask) parts_->hangup_mask.emplace(signals);
+  signals = ending_signals();
+  sigaddset(&signals, SIGHUP);
+  ::signalfd(parts_->signals.get(), &signals, 0);  // cannot fail for a signalfd
+  parts_->hangup = std::move(action);
+}
 void Application::report_through(Agent& agent) { parts_->agent = &agent; }
 
 void Application::stop() {
@@ -142,6 +155,7 @@ void Application::stop() {
 Result<int> Application::run() {
   if (Result<void> started = parts_->start_servers(); !started) return std::move(started).error();
   const int signal = parts_->wait_for_first();
+  parts_->hangup = nullptr;
   const MonotonicTime deadline = parts_->clock.now() + parts_->options.shutdown_timeout;
   parts_->log.info("shutting down", {{"signal", signal}});
   // The steps have a thread of their own, so that this one can see the second signal, and the
@@ -192,11 +206,24 @@ Application::Parts::Woken Application::Parts::wait(MonotonicTime until) {
     ::poll(waited.data(), waited.size(), timeout_ms);
     signalfd_siginfo info{};
     if (::read(signals.get(), &info, sizeof(info)) == sizeof(info)) {
+      if (info.ssi_signo == SIGHUP) {
+        hang_up();
+        continue;
+      }
       last_signal = static_cast<int>(info.ssi_signo);
       return Woken::kSignal;
     }
     std::uint64_t count = 0;
     if (::read(event.get(), &count, sizeof(count)) == sizeof(count)) return Woken::kEvent;
+  }
+}
+
+void Application::Parts::hang_up() {
+  if (!hangup) return;
+  try {
+    hangup();
+  } catch (const std::exception& error) {
+    log.error("exception at SIGHUP", {{"exception", error.what()}});
   }
 }
 

@@ -78,6 +78,10 @@ class Application {
   void add_timeout_pool(http::TimeoutPool& pool);
   void add_worker(std::string name, Step stop);
   void add_store(std::string name, Step close);
+  // SIGHUP runs `action`, on the thread that is in run(), instead of ending the process: for reading
+  // configuration and certificates again. Not any more once the end has begun. Blocks SIGHUP in the
+  // calling thread: like create(), before there is another one. An exception is logged.
+  void on_hangup(std::function<void()> action);
   // Has `agent` log what the servers' shutdowns left, with the live stacks of handlers that go on.
   // Without one the log has the numbers only. Its debug pages stay up to the end.
   void report_through(Agent& agent);

@@ -12,7 +12,7 @@ build_packages=(
   catch2 python3  # the presets configure the tests too
 )
 # What the tour shows, beyond the build: the real pprof, and load.
-tour_packages=(golang-go curl)
+tour_packages=(golang-go curl openssl)
 # What the tests need, beyond the build: the real clients.
 test_packages=(golang-go google-perftools binutils curl openssl wrk nghttp2-client nodejs node-ws chromium
   prometheus  # for promtool; its service stays off, see install_packages

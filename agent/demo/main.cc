@@ -9,6 +9,7 @@
 #include "agent/agent.h"
 #include "agent/application.h"
 #include "agent/demo/routes.h"
+#include "agent/demo/tls.h"
 #include "base/flags.h"
 #include "sampler/throw_stack.h"
 #include "server-core/recoverer.h"
@@ -28,6 +29,7 @@ struct Options {
   vigil::AgentOptions agent;
   vigil::ApplicationOptions application;
   AccessLog access_log = AccessLog::kOff;
+  demo::TlsFlags tls;
 };
 
 constexpr int kExitFailed = 1;  // the start failed
@@ -101,6 +103,7 @@ vigil::FlagTable flag_table(Options& options) {
             size_flag(server.max_requests_per_connection, 0, kCountMax));
   flags.add("pollers", "N", "threads that poll connections (0: one a core)",
             size_flag(server.pollers, 0, 64));
+  options.tls.add_to(flags);
   return flags;
 }
 
@@ -135,6 +138,14 @@ int serve(Options& options) {
   vigil::JsonLineSink sink;
   auto application = vigil::Application::create(options.application, sink, clock);
   if (!application) return fail(application.error());
+  auto tls = options.tls.load(clock);
+  if (!tls) return fail(tls.error());
+  if (*tls != nullptr) {
+    options.server.tls = *tls;
+    (*application)->on_hangup([context = *tls, log = vigil::Logger(sink, "demo")] {
+      demo::reload(*context, log);
+    });
+  }
   vigil::leakwatch::TaskRegistry tasks(clock);
 
   vigil::http::TimeoutPool timed(tasks, sink, clock);

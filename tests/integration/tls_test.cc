@@ -1,0 +1,133 @@
+// The demo over TLS, as its operator and its clients see it: curl, openssl s_client, SIGHUP.
+#include <signal.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/support/catch.h"
+#include "tests/support/demo.h"
+#include "tests/support/test_pki.h"
+
+using namespace vigil;
+using namespace vigil::test;
+
+namespace {
+
+std::vector<std::string> flags_of(const TestCertificate& certificate) {
+  return {"--tls-cert=" + certificate.chain_file, "--tls-key=" + certificate.key_file};
+}
+
+// curl, trusting the test's authority; `name` resolves to the demo.
+Finished curl(const Demo& demo, const TestPki& pki, const std::string& name,
+              const std::string& path, std::vector<std::string> options = {}) {
+  const std::string port = std::to_string(demo.address().port);
+  std::vector<std::string> command = {"curl",       "-sS",
+                                      "--max-time", "20",
+                                      "--cacert",   pki.authority_file(),
+                                      "--resolve",  name + ":" + port + ":" + demo.address().host};
+  command.insert(command.end(), options.begin(), options.end());
+  command.push_back("https://" + name + ":" + port + path);
+  return run(command);
+}
+
+Finished s_client(const Demo& demo, const std::string& options) {
+  return run({"bash", "-c",
+              "printf 'GET /hello HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n' | "
+              "timeout 20 openssl s_client -ign_eof -connect " +
+                  format_host_port(demo.address()) + " " + options + " 2>&1"});
+}
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("TLS: curl verifies the certificate of each name, and is answered") {
+  TestPki pki;
+  std::vector<std::string> flags = flags_of(pki.issue("shop", "shop.test", {"shop.test"}));
+  for (const std::string& flag : flags_of(pki.issue("api", "api.test", {"*.api.test"}))) {
+    flags.push_back(flag);
+  }
+  const Demo demo(flags);
+  for (const char* name : {"shop.test", "eu.api.test"}) {
+    const Finished answer = curl(demo, pki, name, "/hello");
+    INFO(answer.err);
+    CHECK(answer.exit_status == 0);
+    CHECK(answer.out == "hello, world\n");
+  }
+  constexpr int kUnverified = 60;  // of curl(1)
+  // It looks at the name when the handshake is done.
+  CHECK(curl(demo, pki, "other.test", "/hello").exit_status == kUnverified);
+
+  const std::string metrics = demo.debug_get("/metrics").body;
+  CHECK(has(metrics, "vigil_tls_handshakes_total{server=\"main\",result=\"full\"} 3"));
+  CHECK(has(metrics, "vigil_tls_certificate_expiry_timestamp_seconds{server=\"main\"} "));
+  CHECK(has(demo.debug_get("/debug/vars").body, "\"handshakes\""));
+}
+
+TEST_CASE("TLS: s_client resumes, gets what it asks for, and no old version") {
+  TestPki pki;
+  const Demo demo(flags_of(pki.issue("shop", "shop.test")));
+  const std::string session = pki.folder() + "/session";
+  for (const char* version : {"-tls1_2", "-tls1_3"}) {
+    const Finished first =
+        s_client(demo, std::string(version) + " -sess_out " + session + " -alpn h2,http/1.1");
+    CHECK(has(first.out, "New, "));
+    CHECK(has(first.out, "hello, world"));
+    CHECK(has(first.out, "ALPN protocol: http/1.1"));
+    const Finished second = s_client(demo, std::string(version) + " -sess_in " + session);
+    CHECK(has(second.out, "Reused, "));
+    CHECK(has(second.out, "hello, world"));
+  }
+  CHECK(has(s_client(demo, "-alpn nonsense").out, "no application protocol"));
+  CHECK_FALSE(has(s_client(demo, "-tls1_1 -cipher DEFAULT@SECLEVEL=0").out, "hello, world"));
+}
+
+TEST_CASE("TLS: a client needs a certificate where an authority is given") {
+  TestPki pki;
+  std::vector<std::string> flags = flags_of(pki.issue("shop", "shop.test", {"shop.test"}));
+  flags.push_back("--tls-client-ca=" + pki.authority_file());
+  Demo demo(flags);
+  const TestCertificate alice = pki.issue("alice", "alice");
+  CHECK(
+      curl(demo, pki, "shop.test", "/hello", {"--cert", alice.chain_file, "--key", alice.key_file})
+          .out == "hello, world\n");
+  CHECK(curl(demo, pki, "shop.test", "/hello").exit_status != 0);
+  CHECK(demo.process().wait_for_err("\"kind\":\"tls_handshake\""));
+}
+
+TEST_CASE(
+    "TLS: SIGHUP takes the new certificate, keeps the old one if the new is no good, and ends "
+    "nothing") {
+  TestPki pki;
+  Demo demo(flags_of(pki.issue("shop", "old.test", {"old.test"})));
+  REQUIRE(curl(demo, pki, "old.test", "/hello").exit_status == 0);
+  (void)pki.issue("shop", "new.test", {"new.test"});
+  demo.process().kill(SIGHUP);
+  REQUIRE(demo.process().wait_for_err("certificates reloaded"));
+  CHECK(curl(demo, pki, "new.test", "/hello").exit_status == 0);
+
+  (void)pki.write("shop.pem", "not a certificate");
+  demo.process().kill(SIGHUP);
+  REQUIRE(demo.process().wait_for_err("shop.pem: no certificate in it"));
+  CHECK(curl(demo, pki, "new.test", "/hello").exit_status == 0);
+
+  demo.process().kill(SIGTERM);
+  CHECK(demo.process().wait().exit_status == 0);
+}
+
+TEST_CASE("TLS: flags that do not go together, and files that are no good, are named") {
+  TestPki pki;
+  const TestCertificate good = pki.issue("good", "good.test");
+  const auto start = [&](std::vector<std::string> flags) {
+    flags.insert(flags.begin(), {kDemoProgram, "--listen=127.0.0.1:0", "--debug=127.0.0.1:0"});
+    return run(flags);
+  };
+  const Finished alone = start({"--tls-cert=" + good.chain_file});
+  CHECK(alone.exit_status == 1);
+  CHECK(alone.err == "vigil-demo: each --tls-cert needs its --tls-key, in the same order\n");
+  const Finished missing = start({"--tls-cert=/nonexistent.pem", "--tls-key=" + good.key_file});
+  CHECK(missing.exit_status == 1);
+  CHECK(missing.err == "vigil-demo: TLS: /nonexistent.pem: No such file or directory\n");
+}
