@@ -83,7 +83,7 @@ TEST_CASE("a line that never ends ends the tunnel") {
   CHECK(client.closed_within(5s));
 }
 
-TEST_CASE("P4.6: at SIGTERM the tunnel is told, ended, and counted; the process ends at once") {
+TEST_CASE("P4.6: at SIGTERM the tunnel is told, ended, and counted, and the process ends at once") {
   Demo demo({"--shutdown-timeout=10s"});
   RawClient client(demo.address());
   REQUIRE(client.send(kUpgrade + "hello\n"));
@@ -129,7 +129,7 @@ TEST_CASE("the checksum of the lines is in the trailer, and nowhere for HTTP/1.0
   CHECK(plain.find("Checksum") == std::string::npos);
 }
 
-TEST_CASE("a form is decoded; another type is 415, one that is too long 413") {
+TEST_CASE("a form is decoded, another type is 415, one that is too long 413") {
   Demo demo;
   RawClient client(demo.address());
   const auto post = [&](const std::string& type, const std::string& body) {

@@ -109,7 +109,7 @@ std::string seen_below_api(const std::string& target) {
   return seen;
 }
 
-TEST_CASE("strip_prefix: whole segments, raw and decoded; 404 for other paths") {
+TEST_CASE("strip_prefix: whole segments, raw and decoded, 404 for other paths") {
   CHECK(seen_below_api("/api/orders?x=1") == "/orders /orders");
   CHECK(seen_below_api("/api/") == "/ /");
   CHECK(seen_below_api("/api/a%20b") == "/a b /a%20b");

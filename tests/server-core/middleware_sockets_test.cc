@@ -154,7 +154,7 @@ TEST_CASE("each route counts its requests by status class, and what no route ans
 }
 
 TEST_CASE(
-    "under a timeout trailers are buffered; 1xx, flush and hijack are unsupported, as in Go") {
+    "under a timeout trailers are buffered, 1xx, flush and hijack are unsupported, as in Go") {
   SystemClock clock;
   QuietSink sink;
   leakwatch::TaskRegistry registry(clock);
