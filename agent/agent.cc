@@ -84,6 +84,7 @@ struct Agent::Parts {
   endpoints::MetricSources sources;
   endpoints::CaptureGate captures;
   endpoints::ProfileTotals totals;
+  endpoints::DeltaBaselines baselines;
   std::unique_ptr<endpoints::Services> services;
   std::unique_ptr<http::Server> listener;
 
@@ -111,7 +112,7 @@ Result<void> Agent::Parts::start_sampler() {
   return {};
 }
 
-// A program without tcmalloc is served everything but the heap page, which says why.
+// A program whose allocator has no sampler is served everything but the heap pages, which say why.
 void Agent::Parts::start_heap(std::int64_t sample_bytes) {
   if (sample_bytes == 0) {
     heap_absent = "heap sampling is switched off in this process (heap_sample_bytes is 0)";
@@ -154,6 +155,7 @@ Result<void> Agent::Parts::start_listener(const AgentOptions& options, LogSink& 
                           .wall = *wall,
                           .captures = captures,
                           .totals = totals,
+                          .baselines = baselines,
                           .heap = heap.get(),
                           .heap_absent = heap_absent,
                           .sources = &sources,

@@ -39,8 +39,8 @@ struct AgentOptions {
   // Handlers older than this are flagged with their stack. Zero: no watchdog.
   Duration stuck_after = std::chrono::seconds(5);
 
-  // Mean bytes between heap samples where the program runs on tcmalloc
-  // (HeapProfilerOptions::interval_bytes). Zero: sampling stays off and the heap page answers 501.
+  // Mean bytes between heap samples (HeapProfilerOptions::interval_bytes), where the program runs on
+  // tcmalloc or links vigil::malloc_interpose. Zero: sampling stays off and the heap pages answer 501.
   std::int64_t heap_sample_bytes = 512 * 1024;
 
   // What the cmdline page shows; secrets are redacted from it. Empty: /proc/self/cmdline.

@@ -12,6 +12,10 @@
 
 namespace vigil::endpoints {
 
+// How long a capture takes when the request does not say: as in Go, and what gperftools' clients
+// send.
+inline constexpr int kCaptureSecondsDefault = 30;
+
 // What a min_latency may be at most: tasks are not watched for longer.
 inline constexpr Duration kMinLatencyMax = std::chrono::hours(24);
 

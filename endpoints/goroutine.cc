@@ -4,8 +4,8 @@
 
 #include "endpoints/capture_parameters.h"
 #include "endpoints/dump.h"
-#include "endpoints/profile_response.h"
 #include "endpoints/profiles.h"
+#include "endpoints/snapshots.h"
 #include "sampler/rounds.h"
 #include "sampler/work_labels.h"
 
@@ -52,48 +52,20 @@ sampler::StackProfile goroutine_profile(const Services& services,
   return profile;
 }
 
-// `later` minus `earlier`, sample by sample: both kept, the earlier ones negated; the encoder adds
-// equal ones up.
-sampler::StackProfile difference(sampler::StackProfile later, sampler::StackProfile earlier,
-                                 Duration elapsed) {
-  for (sampler::StackSample& sample : earlier.samples) {
-    for (std::int64_t& value : sample.values) value = -value;
-    later.samples.push_back(std::move(sample));
-  }
-  for (const auto& [counter, count] : earlier.counters) later.counters[counter] += count;
-  later.duration = elapsed;
-  return later;
-}
-
-Page goroutine_delta_page(const PageRequest& request, const Services& services,
-                          const sampler::SampleOptions& options, int seconds) {
-  sampler::StackProfile earlier = goroutine_profile(services, options);
-  const MonotonicTime begin = services.clock.now();
-  if (!wait_for(services.clock, std::chrono::seconds(seconds), request.stop)) {
-    return error_page(408, "the client went away");
-  }
-  return profile_page(difference(goroutine_profile(services, options), std::move(earlier),
-                                 services.clock.now() - begin),
-                      request, services, "goroutine-delta");
+Result<sampler::StackProfile> take_goroutine(const PageRequest& request, const Services& services) {
+  const auto options = sample_parameters(request, services.tasks);
+  if (!options) return options.error();
+  return goroutine_profile(services, *options);
 }
 
 }  // namespace
 
 Page goroutine_page(const PageRequest& request, const Services& services) {
-  const auto seconds = seconds_parameter(request, services.seconds_max);
-  if (!seconds) return error_page(seconds.error());
-  const auto options = sample_parameters(request, services.tasks);
-  if (!options) return error_page(options.error());
-  const int debug = lenient_integer(request, "debug");
-  if (seconds->has_value()) {
-    if (debug != 0) return error_page(incompatible_parameters());
-    return goroutine_delta_page(request, services, *options, **seconds);
-  }
-  if (debug >= 2) {
+  if (lenient_integer(request, "debug") >= 2 && !request.query.contains("seconds")) {
     const auto stacks = services.stacks.capture_all(services.clock.now() + services.dump_timeout);
     return text_page(format_dump(services.tasks.snapshot(), stacks, services.clock.now()));
   }
-  return profile_page(goroutine_profile(services, *options), request, services, "goroutine");
+  return snapshot_page_of(request, services, take_goroutine);
 }
 
 }  // namespace vigil::endpoints

@@ -19,6 +19,7 @@ struct PageRequest {
   std::string_view raw_query;  // as sent
   http::QueryParams query;     // the same, parsed
   std::string_view body;       // of a POST
+  std::string_view client;     // who asks: its address and User-Agent
   std::stop_token stop;        // stopped when the client is gone: a capture ends early then
 };
 

@@ -6,10 +6,13 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "endpoints/capture_parameters.h"
 #include "endpoints/guard.h"
+#include "endpoints/legacy.h"
 #include "endpoints/metrics.h"
 #include "endpoints/process.h"
 #include "endpoints/profiles.h"
+#include "endpoints/snapshots.h"
 #include "endpoints/tasks.h"
 #include "sampler/proc_thread.h"
 #include "server-core/router.h"
@@ -21,32 +24,46 @@ constexpr std::string_view kProfiles = "/debug/pprof/";
 constexpr std::size_t kPostBytesMax = 4 * 1024 * 1024;  // a symbol request: 19 bytes an address
 
 constexpr PageEntry kPages[] = {
+    {.path = "/debug/pprof/allocs",
+     .render = snapshot_page<take_allocs>,
+     .kind = PageKind::kSnapshot,
+     .description =
+         "A sampling of all memory allocations since the start. seconds: of those in that time."},
     {.path = "/debug/pprof/goroutine",
      .render = goroutine_page,
+     .kind = PageKind::kSnapshot,
      .description =
          "Stack traces of all tasks and threads. debug=2 prints one block for each, as an "
-         "uncaught panic does in Go.",
-     .takes_seconds = true},
+         "uncaught panic does in Go."},
+    {.path = "/debug/pprof/growth",
+     .render = snapshot_page<take_growth>,
+     .kind = PageKind::kSnapshot,
+     .description = "Where the allocator asked the system for memory."},
     {.path = "/debug/pprof/heap",
-     .render = heap_page,
-     .description = "A sampling of the memory allocations of live objects.",
-     .takes_seconds = true},
+     .render = snapshot_page<take_heap>,
+     .kind = PageKind::kSnapshot,
+     .description = "A sampling of the memory allocations of live objects. gc=1 gives free memory "
+                    "back to the system first."},
+    {.path = "/debug/pprof/delta_heap",
+     .render = delta_page<take_heap>,
+     .description = "The heap with what was allocated since the same client asked last; id tells "
+                    "clients apart."},
     {.path = "/debug/pprof/profile",
      .render = cpu_profile_page,
+     .kind = PageKind::kCapture,
      .description =
          "CPU profile. The seconds parameter sets its duration, hz its rate (100), route and "
-         "min_latency which requests count. Read it with: go tool pprof URL",
-     .seconds_default = 30},
+         "min_latency which requests count. Read it with: go tool pprof URL"},
     {.path = "/debug/pprof/wall",
      .render = wall_profile_page,
+     .kind = PageKind::kCapture,
      .description =
          "Wall-clock profile: where threads spend their time, running or waiting, with the label "
-         "state. of=tasks takes those that are in a task, hz sets the rate (50).",
-     .seconds_default = 30},
+         "state. of=tasks takes those that are in a task, hz sets the rate (50)."},
     {.path = "/debug/fgprof",
      .render = fgprof_page,
-     .description = "The wall-clock profile under the name that Parca and Alloy ask for.",
-     .seconds_default = 30},
+     .kind = PageKind::kCapture,
+     .description = "The wall-clock profile under the name that Parca and Alloy ask for."},
     {.path = "/debug/pprof/cmdline",
      .render = cmdline_page,
      .description = "The command line of this program; values that look secret are hidden."},
@@ -79,6 +96,12 @@ constexpr PageEntry kPages[] = {
     {.path = "/debug/vars",
      .render = vars_page,
      .description = "The same counters in JSON, with the command line."},
+    // For google-pprof and jeprof, which find them by themselves.
+    {.path = "/pprof/cmdline", .render = cmdline_page},
+    {.path = "/pprof/growth", .render = legacy_growth_page},
+    {.path = "/pprof/heap", .render = legacy_heap_page},
+    {.path = "/pprof/profile", .render = legacy_profile_page, .kind = PageKind::kCapture},
+    {.path = "/pprof/symbol", .render = symbol_page, .methods = Methods::kGetAndPost},
 };
 
 std::string_view short_name(const PageEntry& page) {
@@ -98,6 +121,22 @@ std::string count_of(const PageEntry& page, const Services& services) {
   return "";
 }
 
+// "text · folded · flame", as links.
+std::string forms_of(const PageEntry& entry) {
+  if (entry.kind == PageKind::kPlain) return "";
+  const std::string_view seconds = entry.kind == PageKind::kCapture ? "&amp;seconds=5" : "";
+  return fmt::format(
+      "<a href=\"{0}?debug=1{1}\">text</a> <a href=\"{0}?format=folded{1}\">folded</a> "
+      "<a href=\"{0}?format=flame{1}\">flame graph</a>",
+      html_escaped(entry.path), seconds);
+}
+
+// Who asks, for pages that tell their clients apart. Not the port: each scrape may come on a connection of its own.
+std::string client_of(const http::Request& request) {
+  return fmt::format("{} {}", request.remote_address().host,
+                     request.header("User-Agent").value_or(""));
+}
+
 void write_page(http::ResponseWriter& response, const Page& page) {
   response.status(page.status);
   http::HeaderMap& headers = response.headers();
@@ -112,22 +151,22 @@ void write_page(http::ResponseWriter& response, const Page& page) {
   (void)response.write(page.body);
 }
 
+// Whether the page will take its time over this request.
+bool takes_its_seconds(const PageEntry& entry, const http::Request& request) {
+  if (entry.kind == PageKind::kCapture) return true;
+  return entry.kind == PageKind::kSnapshot && request.query("seconds").has_value();
+}
+
 // A capture takes its seconds before the first byte is written: the write deadline counts from
 // there.
 void extend_write_deadline(http::ResponseWriter& response, const http::Request& request,
-                           const PageEntry& entry, const Services& services) {
+                           const Services& services) {
   if (request.deadline() == kNoDeadline) return;
   const auto text = request.query("seconds");
   const auto seconds = parse_integer(text.value_or(""), 1, services.seconds_max);
   const auto longer =
-      std::chrono::seconds(seconds ? *seconds : std::int64_t{entry.seconds_default});
+      std::chrono::seconds(seconds ? *seconds : std::int64_t{kCaptureSecondsDefault});
   response.set_write_deadline(request.deadline() + longer);
-}
-
-// Whether the page will take its time over this request: only profiles do.
-bool is_capture(const PageEntry& entry, const http::Request& request) {
-  if (entry.seconds_default > 0) return true;
-  return entry.takes_seconds && request.query("seconds").has_value();
 }
 
 void serve(const PageEntry& entry, const Services& services, http::ResponseWriter& response,
@@ -137,7 +176,10 @@ void serve(const PageEntry& entry, const Services& services, http::ResponseWrite
                            .raw_query = request.raw_query(),
                            .query = request.query(),
                            .body = {},
+                           .client = {},
                            .stop = request.stop_token()};
+  const std::string client = client_of(request);
+  page_request.client = client;
   std::string body;
   if (request.method() == "POST") {
     Result<std::string> read = request.read_all(kPostBytesMax);
@@ -146,12 +188,12 @@ void serve(const PageEntry& entry, const Services& services, http::ResponseWrite
     page_request.body = body;
   }
   CaptureGate::Pass pass;
-  if (is_capture(entry, request)) {
+  if (takes_its_seconds(entry, request)) {
     Result<CaptureGate::Pass> entered = services.captures.enter();
     if (!entered) return write_page(response, error_page(entered.error()));
     pass = *std::move(entered);
+    extend_write_deadline(response, request, services);
   }
-  extend_write_deadline(response, request, entry, services);
   write_page(response, entry.render(page_request, services));
 }
 
@@ -169,12 +211,13 @@ Page index_page(const PageRequest&, const Services& services) {
   std::string rows;
   std::string descriptions;
   for (const PageEntry& entry : kPages) {
-    const bool is_profile = entry.render == goroutine_page || entry.render == heap_page;
+    if (entry.description.empty()) continue;
     const std::string name = html_escaped(short_name(entry));
-    fmt::format_to(std::back_inserter(rows),
-                   "<tr><td class=count>{}</td><td><a href=\"{}{}\">{}</a></td></tr>\n",
-                   count_of(entry, services), html_escaped(entry.path),
-                   is_profile ? "?debug=1" : "", name);
+    fmt::format_to(
+        std::back_inserter(rows),
+        "<tr><td class=count>{}</td><td><a href=\"{}{}\">{}</a></td><td class=forms>{}</td></tr>\n",
+        count_of(entry, services), html_escaped(entry.path),
+        entry.kind == PageKind::kSnapshot ? "?debug=1" : "", name, forms_of(entry));
     fmt::format_to(std::back_inserter(descriptions), "<li><b>{}:</b> {}</li>\n", name,
                    html_escaped(entry.description));
   }
@@ -189,16 +232,16 @@ Page index_page(const PageRequest&, const Services& services) {
 :root {{ color-scheme: light dark }}
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem }}
 td, th {{ padding: 0 1rem 0 0 }} .count {{ text-align: right; font-variant-numeric: tabular-nums }}
-th {{ text-align: left; font-weight: 600 }}
+th {{ text-align: left; font-weight: 600 }} .forms a {{ margin-right: .6em }}
 code {{ font-size: 90% }}
 </style>
 </head>
 <body>
 <h1>/debug/pprof/</h1>
-<p>Set <code>debug=1</code> on a profile to read it as text.</p>
+<p>Set <code>debug=1</code> on a profile to read it as text, <code>format=flame</code> to see it as a flame graph.</p>
 <h2>Pages</h2>
 <table>
-<tr><th class=count>Count</th><th>Page</th></tr>
+<tr><th class=count>Count</th><th>Page</th><th>As</th></tr>
 {}</table>
 <p><a href="/debug/pprof/goroutine?debug=2">full stack dump of every task and thread</a></p>
 <h2>What they are</h2>

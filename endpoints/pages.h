@@ -14,17 +14,22 @@ namespace vigil::endpoints {
 // How a page is reached. GET serves HEAD too.
 enum class Methods : std::uint8_t { kGet, kGetAndPost };
 
+// How long a page takes, and what the index links beside it. What takes its seconds needs a place
+// at the CaptureGate, and its write deadline is moved by as much.
+enum class PageKind : std::uint8_t {
+  kPlain,     // answers at once
+  kSnapshot,  // a profile that answers at once, or with the difference over `seconds`: text, folded,
+              // flame graph
+  kCapture,   // a profile that always takes its seconds: the same, over five of them
+};
+
 struct PageEntry {
   std::string_view path;
   Page (*render)(const PageRequest&, const Services&);
   Methods methods = Methods::kGet;
-  std::string_view description = "";  // a sentence for the index
-  // Seconds that the page takes when the request does not say: its write deadline is moved by as
-  // much.
-  int seconds_default = 0;
-  // Whether it takes `seconds` and waits for so long: such requests need a place at the
-  // CaptureGate. So do all of a page with seconds_default.
-  bool takes_seconds = false;
+  PageKind kind = PageKind::kPlain;
+  // A sentence for the index; without one, it is not in the index.
+  std::string_view description = "";
 };
 
 // Every page but the index, in the order in which the index shows them.

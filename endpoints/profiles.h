@@ -1,4 +1,5 @@
-// /debug/pprof/{profile,wall,heap,goroutine} and /debug/fgprof: what go tool pprof reads, and its text forms.
+// /debug/pprof/{profile,wall,goroutine} and /debug/fgprof: where time goes, and where every thread
+// is. Heap: snapshots.h.
 #pragma once
 
 #include "endpoints/page.h"
@@ -17,12 +18,7 @@ Page cpu_profile_page(const PageRequest& request, const Services& services);
 Page wall_profile_page(const PageRequest& request, const Services& services);
 Page fgprof_page(const PageRequest& request, const Services& services);
 
-// In-use heap. `gc` is accepted and has nothing to do: C++ frees at once. debug≠0: text. seconds=N:
-// waits and answers with the heap as it is then (in-use columns of a delta stay current; see
-// golang/go#67942).
-Page heap_page(const PageRequest& request, const Services& services);
-
-// Tasks and threads. debug=0 proto and debug=1 text: grouped by stack and labels, with `route`,
+// Tasks and threads: a snapshot page (snapshots.h), grouped by stack and labels, with `route`,
 // `min_latency` (tasks that are as old now) and `labels` as in the profiles. debug=2: one block
 // each, tasks first, all of them. seconds=N: the difference of two dumps.
 Page goroutine_page(const PageRequest& request, const Services& services);

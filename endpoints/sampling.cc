@@ -2,18 +2,16 @@
 #include <utility>
 
 #include "endpoints/capture_parameters.h"
-#include "endpoints/profile_response.h"
+#include "endpoints/profile_formats.h"
 #include "endpoints/profiles.h"
 
 namespace vigil::endpoints {
 namespace {
 
-constexpr int kSecondsDefault = 30;  // Go's
-
-// What both read from the query. Options: the profiler's own.
+// What both read from the query: the answer's form is returned. Options: the profiler's own.
 template <typename Options>
-Result<void> read_parameters(const PageRequest& request, const Services& services, int hz_min,
-                             int hz_max, Options& options) {
+Result<ProfileFormat> read_parameters(const PageRequest& request, const Services& services,
+                                      int hz_min, int hz_max, Options& options) {
   const auto seconds = seconds_parameter(request, services.seconds_max);
   if (!seconds) return seconds.error();
   const auto hz = hz_parameter(request, hz_min, hz_max);
@@ -23,8 +21,8 @@ Result<void> read_parameters(const PageRequest& request, const Services& service
   options.hz = hz->value_or(options.hz);
   options.samples = *std::move(samples);
   options.deadline =
-      services.clock.now() + std::chrono::seconds(seconds->value_or(kSecondsDefault));
-  return {};
+      services.clock.now() + std::chrono::seconds(seconds->value_or(kCaptureSecondsDefault));
+  return profile_format(request);
 }
 
 Result<sampler::WallThreads> of_parameter(const PageRequest& request) {
@@ -40,28 +38,24 @@ Page wall_clock_page(const PageRequest& request, const Services& services,
   const auto of = of_parameter(request);
   if (!of) return error_page(of.error());
   options.of = *of;
-  if (const Result<void> read =
-          read_parameters(request, services, sampler::kWallHzMin, sampler::kWallHzMax, options);
-      !read) {
-    return error_page(read.error());
-  }
+  const auto format =
+      read_parameters(request, services, sampler::kWallHzMin, sampler::kWallHzMax, options);
+  if (!format) return error_page(format.error());
   const auto profile = services.wall.profile(options, request.stop);
   if (!profile) return error_page(profile.error());
-  return profile_page(*profile, request, services, file_name);
+  return profile_page(*profile, *format, request, services, file_name);
 }
 
 }  // namespace
 
 Page cpu_profile_page(const PageRequest& request, const Services& services) {
   sampler::CpuProfileOptions options;
-  if (const Result<void> read =
-          read_parameters(request, services, sampler::kCpuHzMin, sampler::kCpuHzMax, options);
-      !read) {
-    return error_page(read.error());
-  }
+  const auto format =
+      read_parameters(request, services, sampler::kCpuHzMin, sampler::kCpuHzMax, options);
+  if (!format) return error_page(format.error());
   const auto profile = services.cpu.profile(options, request.stop);
   if (!profile) return error_page(profile.error());
-  return profile_page(*profile, request, services, "profile");
+  return profile_page(*profile, *format, request, services, "profile");
 }
 
 Page wall_profile_page(const PageRequest& request, const Services& services) {

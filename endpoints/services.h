@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "endpoints/capture_gate.h"
+#include "endpoints/delta_baselines.h"
 #include "endpoints/metric_sources.h"
 #include "endpoints/profile_totals.h"
 #include "leakwatch/stack_source.h"
@@ -34,7 +35,9 @@ struct Services {
   sampler::WallProfiler& wall;
   CaptureGate& captures;
   ProfileTotals& totals;
-  // Null where the program does not run on tcmalloc; `heap_absent` says so in a sentence then.
+  // What the delta pages' clients saw last.
+  DeltaBaselines& baselines;
+  // Null where the program's allocator has no sampler; `heap_absent` says so in a sentence then.
   sampler::HeapProfiler* heap = nullptr;
   std::string heap_absent;
 

@@ -44,6 +44,15 @@ vigil::FlagSetter access_log_flag(AccessLog& target) {
   };
 }
 
+vigil::FlagSetter heap_sample_flag(std::int64_t& target) {
+  return [&target](std::string_view text) -> Result<void> {
+    const auto bytes = vigil::parse_integer(text, 0, std::int64_t{1} << 30);
+    if (!bytes) return bytes.error();
+    target = *bytes;
+    return {};
+  };
+}
+
 vigil::FlagSetter policy_flag(vigil::http::LimitPolicy& target) {
   using vigil::http::LimitPolicy;
   return [&target](std::string_view text) -> Result<void> {
@@ -70,6 +79,8 @@ vigil::FlagTable flag_table(Options& options) {
             host_port_flag(options.agent.debug_listen));
   flags.add("stuck-after", "DURATION", "flag handlers older than this (5s; 0: never)",
             duration_flag(options.agent.stuck_after));
+  flags.add("heap-sample", "BYTES", "mean bytes between heap samples (524288; 0: none)",
+            heap_sample_flag(options.agent.heap_sample_bytes));
   flags.add("read-header-timeout", "DURATION", "for a request's head (10s)",
             duration_flag(server.read_header_timeout));
   flags.add("read-timeout", "DURATION", "for a whole request (30s)",

@@ -1,5 +1,6 @@
 #include "endpoints/page.h"
 
+#include "endpoints/profile_formats.h"
 #include "tests/support/catch.h"
 
 namespace vigil::endpoints {
@@ -55,6 +56,23 @@ TEST_CASE("P7.6 seconds is 1 up to the cap, with Go's sentence for what is no po
   const auto above = seconds_parameter(request_of("seconds=301"), 300);
   REQUIRE_FALSE(above.ok());
   CHECK(above.error().message().find("300") != std::string::npos);
+}
+
+TEST_CASE("format: proto by default, debug asks for text, an unknown one gets the list") {
+  CHECK(*profile_format(request_of("")) == ProfileFormat::kProto);
+  CHECK(*profile_format(request_of("debug=1")) == ProfileFormat::kText);
+  CHECK(*profile_format(request_of("debug=x")) == ProfileFormat::kProto);
+  CHECK(*profile_format(request_of("format=proto&debug=1")) == ProfileFormat::kProto);
+  CHECK(*profile_format(request_of("format=pprof")) == ProfileFormat::kProto);
+  CHECK(*profile_format(request_of("format=text")) == ProfileFormat::kText);
+  CHECK(*profile_format(request_of("format=folded")) == ProfileFormat::kFolded);
+  CHECK(*profile_format(request_of("format=flame")) == ProfileFormat::kFlame);
+  for (const char* query : {"format=", "format=svg", "format=Flame"}) {
+    const auto format = profile_format(request_of(query));
+    REQUIRE_FALSE(format);
+    CHECK(format.error().code() == ErrorCode::kInvalidArgument);
+    CHECK(format.error().message().find("proto, pprof, text, folded, flame") != std::string::npos);
+  }
 }
 
 }  // namespace

@@ -51,7 +51,10 @@ TEST_CASE("bad parameters get 400 with a sentence, at once") {
         "/debug/pprof/profile?hz=1001", "/debug/pprof/heap?seconds=-1",
         "/debug/pprof/goroutine?seconds=1&debug=1", "/debug/pprof/wall?hz=0",
         "/debug/fgprof?seconds=301", "/debug/pprof/wall?of=x", "/debug/pprof/profile?min_latency=x",
-        "/debug/pprof/profile?route=", "/debug/pprof/goroutine?labels=a,"}) {
+        "/debug/pprof/profile?route=", "/debug/pprof/goroutine?labels=a,",
+        "/debug/pprof/allocs?seconds=0", "/debug/pprof/growth?seconds=301",
+        "/debug/pprof/heap?seconds=1&debug=1", "/debug/pprof/profile?format=x",
+        "/debug/pprof/wall?format=x", "/pprof/profile?seconds=0"}) {
     INFO(path);
     const HttpAnswer answer = demo.debug_get(path);
     CHECK(answer.status == 400);
