@@ -88,7 +88,7 @@ std::size_t HeapCollector::KeyHash::operator()(const Key& key) const {
 }
 
 HeapCollector::HeapCollector(Modules& modules, Unwinder& unwinder)
-    : modules_(modules), unwinder_(unwinder) {}
+    : modules_(modules), unwinder_(unwinder), numbering_(heap_recorder.next_ticket.fetch_add(1)) {}
 
 HeapCollector::~HeapCollector() { stop(); }
 
@@ -96,8 +96,13 @@ Result<void> HeapCollector::start(std::int64_t interval_bytes) {
   if (Result<void> made = make_slots(); !made) return made;
   const std::lock_guard thread_lock(thread_mutex_);
   const void* nobody = nullptr;
-  if (!heap_recorder.owner.compare_exchange_strong(nobody, this) && nobody != this) {
+  const bool is_new = heap_recorder.owner.compare_exchange_strong(nobody, this);
+  if (!is_new && nobody != this) {
     return Error(ErrorCode::kBusy, "the heap is sampled for somebody else in this process");
+  }
+  // Marks of a collector before this one would be taken for this one's.
+  if (is_new && heap_recorder.numbering.exchange(numbering_) != numbering_) {
+    heap_recorder.live.forget_buckets();
   }
   {
     const std::lock_guard lock(mutex_);

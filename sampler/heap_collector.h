@@ -58,7 +58,7 @@ class HeapCollector {
   HeapCollector& operator=(const HeapCollector&) = delete;
 
   // Samples one allocation in `interval_bytes` from now on (a thread notices within 256 KiB of its allocations). Another
-  // interval than before forgets the counts. Slots: 16 MiB of address space, as much of it in memory as captures needed.
+  // interval than before forgets the counts. Slots: 32 MiB of address space, as much of it in memory as captures needed.
   //   resource_exhausted   no memory, or no thread
   //   busy                 another collector has the recorder
   Result<void> start(std::int64_t interval_bytes);
@@ -87,6 +87,8 @@ class HeapCollector {
 
   Modules& modules_;
   Unwinder& unwinder_;
+  // Unique among the collectors of the process: live objects that another one has numbered lose their stacks.
+  const std::uint64_t numbering_;
 
   std::mutex thread_mutex_;  // guards thread_
   std::thread thread_;

@@ -29,7 +29,7 @@ namespace vigil::sampler::sigsafe {
 
 // A malloc deeper than this has its outer frames cut off, which the profile counts.
 inline constexpr std::size_t kHeapStackMax = 32 * 1024;
-inline constexpr std::size_t kHeapSlots = 512;
+inline constexpr std::size_t kHeapSlots = 1024;
 // gperftools' own limit (src/common.h, kMaxStackDepth).
 inline constexpr std::size_t kWalkedFramesMax = 31;
 // Done slots at which the collector is woken: a quarter, so that the rest lasts until it runs.
@@ -66,6 +66,7 @@ struct HeapSlot {
 struct HeapRecorder {
   std::atomic<std::uint64_t> interval{0};   // mean bytes between samples; 0: nothing is recorded
   std::atomic<const void*> owner{nullptr};  // the collector that has it
+  std::atomic<std::uint64_t> numbering{0};  // which collector's bucket numbers are in `live`
   std::atomic<HeapSlot*> slots{nullptr};    // kHeapSlots of them, mapped once and never unmapped
   std::atomic<std::uint64_t> main_stack_end{0};
   std::atomic<std::uint64_t> next_ticket{1};

@@ -93,6 +93,18 @@ class LiveSamples {
     }
   }
 
+  // Gives every object that has a bucket the bucket of the lost: whoever knew what the numbers meant is gone.
+  void forget_buckets() noexcept {
+    for (auto& set : values_) {
+      for (Value& value : set) {
+        std::uint64_t mark = value.mark.load();
+        while (mark_bucket(mark) > kBucketLost &&
+               !value.mark.compare_exchange_weak(mark, mark_of(mark_ticket(mark), kBucketLost))) {
+        }
+      }
+    }
+  }
+
   // Calls `use(LiveObject)` for what is in the set now.
   template <typename Use>
   void for_each(Use use) const {

@@ -73,6 +73,10 @@ struct Heap {
     churn(17 * kMiB);  // past the point where this thread notices the switch
   }
 
+  test::HeapColumnValues lost() {
+    return test::heap_columns_of(*profiler, *symbolizer, "[not captured]");
+  }
+
   test::HeapColumnValues of(const std::string& function) {
     return test::heap_columns_of(*profiler, *symbolizer,
                                  "vigil::sampler::heap_accuracy::" + function);
@@ -90,6 +94,7 @@ TEST_CASE(
     "10 %") {
   Heap heap;
   const auto before = heap.of("churn");
+  const std::int64_t lost_before = heap.lost().alloc_space;
   std::vector<char*> kept;
   kept.reserve(300 * 1024);
   keep_small(kept, 256 * kMiB);
@@ -106,7 +111,12 @@ TEST_CASE(
   CHECK(large.inuse_space == within_a_tenth(256 * kMiB));
   CHECK(large.alloc_space == within_a_tenth(256 * kMiB));
   const auto churned = heap.of("churn");
-  CHECK(churned.alloc_space - before.alloc_space == within_a_tenth(4 * kGiB));
+  // Where other programs keep the collector from its turn for long, samples lose their stacks, but never their bytes:
+  // none are lost on a machine that is not overloaded.
+  const std::int64_t without_stack = heap.lost().alloc_space - lost_before;
+  INFO("allocated without a stack: " << without_stack / kMiB << " MiB");
+  CHECK(churned.alloc_space - before.alloc_space + without_stack == within_a_tenth(4 * kGiB));
+  CHECK(without_stack < kGiB);
   CHECK(churned.inuse_space < 4 * kMiB);
 
   for (char* object : kept) delete[] object;

@@ -192,6 +192,25 @@ TEST_CASE("a second collector is refused while the first has the recorder") {
   CHECK(second.start(512 * 1024));
 }
 
+TEST_CASE("what an earlier collector had found is not taken for another stack's") {
+  {
+    Recorder earlier;
+    record_here(1, 4096);
+    CHECK(only_bucket(earlier.collector).inuse_objects == 1);
+    // Switched off and on again, it still knows.
+    earlier.collector.stop();
+    REQUIRE(earlier.collector.start(512 * 1024));
+    CHECK_FALSE(only_bucket(earlier.collector).stack.frames.empty());
+  }
+  Recorder later;
+  record_here(2, 64);
+  CHECK(sigsafe::record_free(object(2)));
+  for (const HeapBucket& bucket : later.collector.buckets()) {
+    CHECK(bucket.inuse_objects == (bucket.stack.frames.empty() ? 1 : 0));
+  }
+  CHECK(sigsafe::record_free(object(1)));
+}
+
 TEST_CASE("a forked child records nothing, and still knows what is freed") {
   Recorder recorder;
   record_here(1, 4096);

@@ -60,14 +60,14 @@ if(VIGIL_TCMALLOC AND NOT VIGIL_SANITIZE)
   vigil_test(heap-tcmalloc LABEL integration
     SOURCES heap_tcmalloc_test.cc
     DEPENDS vigil::sampler vigil::tcmalloc_samples)
-  vigil_test(heap-accuracy-tcmalloc LABEL integration
+  vigil_test(heap-accuracy-tcmalloc SERIAL LABEL integration
     SOURCES heap_accuracy_test.cc
     DEPENDS vigil::sampler vigil::tcmalloc_samples)
 endif()
 
 # malloc is ours, over glibc's.
 if(NOT VIGIL_SANITIZE)
-  vigil_test(heap-accuracy-glibc LABEL integration
+  vigil_test(heap-accuracy-glibc SERIAL LABEL integration
     SOURCES heap_accuracy_test.cc
     DEPENDS vigil::sampler vigil::malloc_interpose)
 endif()
