@@ -68,6 +68,8 @@ class LiveSamples {
   // Takes an object out; false if it is not there. Before the allocator's own free: afterwards the address may be another
   // object's.
   bool remove(const void* object) noexcept {
+    // free(nullptr) is common, and an empty place's key is 0, too.
+    if (object == nullptr) return false;
     const std::uint64_t hashed = hash(object);
     for (std::size_t i = 0; i < 2 * kLiveWays; ++i) {
       const Entry entry = entry_at(hashed, i);

@@ -67,6 +67,19 @@ TEST_CASE("live samples: in, found, out, and a stranger is not there") {
   CHECK(live_count(*live) == 0);
 }
 
+TEST_CASE("live samples: a null pointer is no object, though an empty place looks like one") {
+  auto live = std::make_unique<sigsafe::LiveSamples>();
+  // An object that shares its byte of the filter with the null pointer.
+  std::uintptr_t i = 1;
+  for (; !live->may_hold(nullptr); ++i) {
+    REQUIRE(live->insert(object(i), 1, sigsafe::mark_of(1, 2)));
+    if (!live->may_hold(nullptr)) REQUIRE(live->remove(object(i)));
+  }
+  CHECK_FALSE(live->remove(nullptr));
+  CHECK(live->may_hold(object(i - 1)));
+  CHECK(live->remove(object(i - 1)));
+}
+
 TEST_CASE("live samples: full sets refuse, and nothing is lost or left") {
   auto live = std::make_unique<sigsafe::LiveSamples>();
   constexpr std::uintptr_t kMany = 2 * sigsafe::kLiveSets * sigsafe::kLiveWays;  // twice what fits
