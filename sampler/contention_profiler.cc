@@ -358,6 +358,7 @@ Result<std::unique_ptr<ContentionProfiler>> ContentionProfiler::create_without_h
   auto impl = std::make_unique<Impl>(options, clock, modules, unwinder, **tables);
   // What a predecessor left is not this one's.
   contention::drain_slots(**tables, [](const WaitSlot&) {});
+  contention::waiters.forget_waits();
   impl->start();
   (void)impl->set_rate(options.rate);
   return std::unique_ptr<ContentionProfiler>(new ContentionProfiler(std::move(impl)));

@@ -67,7 +67,8 @@ struct ContentionCounters {
   std::uint64_t stacks = 0;          // in the table now
   std::uint64_t table_full = 0;      // samples under "[table full]"
   std::uint64_t threads_unseen = 0;  // created while the table of threads was full
-  std::uint64_t waiting = 0;         // threads that wait for a mutex or rwlock now
+  std::uint64_t waiting = 0;         // threads that wait for a mutex or rwlock now, an estimate for
+                                     // locks with many short waits (contention/waiters.h)
   Duration collector_cpu{};          // of the collector's own thread
 };
 

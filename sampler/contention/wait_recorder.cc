@@ -136,18 +136,20 @@ WaitScope::WaitScope(const Site& site, const void* lock) noexcept
     : site_(site), lock_(lock), since_ns_(now_ns()) {
   if (lock_ == nullptr) return;
   const HookGuard guard;
-  if (waiters.enter(lock_, since_ns_)) return;
-  lock_ = nullptr;
+  weight_ = waiters.weight_of_next(lock_, random_number());
+  if (weight_ == 0 || waiters.enter(lock_, since_ns_, weight_)) return;
+  weight_ = 0;
   counters.waiters_unseen.fetch_add(1, std::memory_order_relaxed);
 }
 
 WaitScope::~WaitScope() {
   const HookGuard guard;
   const std::int64_t now = now_ns();
-  if (lock_ != nullptr) {
-    const std::int64_t handoff = waiters.leave(lock_, since_ns_, now);
+  if (weight_ != 0) {
+    const std::int64_t handoff = waiters.leave(lock_, since_ns_, now, weight_);
     counters.handoff_ns.fetch_add(static_cast<std::uint64_t>(handoff), std::memory_order_relaxed);
   }
+  if (lock_ != nullptr) waiters.note_wait(lock_, now - since_ns_);
   record(site_, now - since_ns_, 1);
 }
 

@@ -48,6 +48,7 @@ class WaitScope {
   const Site site_;
   const void* lock_;  // null: nobody to charge
   std::int64_t since_ns_;
+  std::uint32_t weight_ = 0;  // as how many waiters it was entered; 0: not at all
 };
 
 // Before a lock is let go: what the caller has kept others waiting. A load if nobody waits.

@@ -47,7 +47,7 @@ WaiterTable::Entry* WaiterTable::find(Stripe& stripe, const void* lock) noexcept
   return nullptr;
 }
 
-bool WaiterTable::enter(const void* lock, std::int64_t now_ns) noexcept {
+bool WaiterTable::enter(const void* lock, std::int64_t now_ns, std::uint32_t weight) noexcept {
   Stripe& stripe = stripe_of(lock);
   if (!try_lock(stripe.locked)) return false;
   Entry* entry = find(stripe, lock);
@@ -56,25 +56,27 @@ bool WaiterTable::enter(const void* lock, std::int64_t now_ns) noexcept {
     if (entry != nullptr) *entry = {.lock = lock, .charged_until_ns = now_ns};
   }
   if (entry != nullptr) {
-    ++entry->waiters;
-    entry->since_sum += static_cast<std::uint64_t>(std::max(now_ns, entry->charged_until_ns));
-    stripe.waiters.fetch_add(1, std::memory_order_relaxed);
+    entry->waiters += weight;
+    entry->since_sum +=
+        weight * static_cast<std::uint64_t>(std::max(now_ns, entry->charged_until_ns));
+    stripe.waiters.fetch_add(weight, std::memory_order_relaxed);
   }
   unlock(stripe.locked);
   return entry != nullptr;
 }
 
 std::int64_t WaiterTable::leave(const void* lock_address, std::int64_t since_ns,
-                                std::int64_t now_ns) noexcept {
+                                std::int64_t now_ns, std::uint32_t weight) noexcept {
   Stripe& stripe = stripe_of(lock_address);
   lock(stripe.locked);
   std::int64_t uncharged = 0;
   if (Entry* entry = find(stripe, lock_address)) {
     const std::int64_t since = std::max(since_ns, entry->charged_until_ns);
-    entry->since_sum -= static_cast<std::uint64_t>(since);
-    uncharged = std::max<std::int64_t>(now_ns - since, 0);
-    if (--entry->waiters == 0) entry->lock = nullptr;
-    stripe.waiters.fetch_sub(1, std::memory_order_relaxed);
+    entry->since_sum -= weight * static_cast<std::uint64_t>(since);
+    uncharged = weight * std::max<std::int64_t>(now_ns - since, 0);
+    entry->waiters -= weight;
+    if (entry->waiters == 0) entry->lock = nullptr;
+    stripe.waiters.fetch_sub(weight, std::memory_order_relaxed);
   }
   unlock(stripe.locked);
   return uncharged;
@@ -94,6 +96,10 @@ Charge WaiterTable::charge(const void* lock, std::int64_t now_ns) noexcept {
   }
   unlock(stripe.locked);
   return charge;
+}
+
+void WaiterTable::forget_waits() noexcept {
+  for (Stripe& stripe : stripes_) stripe.short_waits.store(false, std::memory_order_relaxed);
 }
 
 std::uint64_t WaiterTable::waiting() const noexcept {

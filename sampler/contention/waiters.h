@@ -14,6 +14,10 @@
 // the charge at time t is n t - Σ s_i, and the sum is all that is kept of them: an entry is as
 // small for a thousand waiters as for one.
 //
+// A lock whose waits are short has many of them, and then the table itself would be what they wait
+// for: after a wait shorter than kShortWaitNs only one of kShortWeight waiters of that lock enters,
+// with that weight, until a wait is longer again. The sums keep their expectation.
+//
 // A stripe's lock is held for some ten instructions and never while anything else is called; the
 // thread's own re-entry is kept out by HookGuard. What can give up, gives up (a fork may have left
 // the lock taken for ever in the child); leave() cannot, and is only called by a thread that
@@ -33,6 +37,10 @@ struct Charge {
   std::int64_t delay_ns = 0;
 };
 
+// Waits below this do not show whose hold they were: they are mostly the scheduler's doing.
+inline constexpr std::int64_t kShortWaitNs = 100'000;
+inline constexpr std::uint32_t kShortWeight = 8;
+
 // Thread-safe; constant-initialized.
 class WaiterTable {
  public:
@@ -40,11 +48,30 @@ class WaiterTable {
   // Contended locks whose addresses fall into one stripe; more are not seen.
   static constexpr std::size_t kLocksPerStripe = 3;
 
-  // Notes that the caller waits for `lock` since `now_ns`. False: no place; do not leave() then.
-  bool enter(const void* lock, std::int64_t now_ns) noexcept;
+  // As how many the next waiter of `lock` enters: 1, or for a lock with short waits kShortWeight or
+  // 0 (not at all), by `random`.
+  std::uint32_t weight_of_next(const void* lock, std::uint64_t random) const noexcept {
+    if (!stripe_of(lock).short_waits.load(std::memory_order_relaxed)) return 1;
+    return random % kShortWeight == 0 ? kShortWeight : 0;
+  }
+  // How long a waiter of `lock` has waited, entered or not.
+  void note_wait(const void* lock, std::int64_t wait_ns) noexcept {
+    std::atomic<bool>& known = stripe_of(lock).short_waits;
+    const bool is_short = wait_ns < kShortWaitNs;
+    if (known.load(std::memory_order_relaxed) != is_short) {
+      known.store(is_short, std::memory_order_relaxed);
+    }
+  }
+  // All locks are taken to have long waits again.
+  void forget_waits() noexcept;
+
+  // Notes that `weight` callers wait for `lock` since `now_ns`. False: no place; do not leave()
+  // then. `weight` ≥ 1.
+  bool enter(const void* lock, std::int64_t now_ns, std::uint32_t weight = 1) noexcept;
   // The end of that wait, which began at `since_ns`. Returns the time that no holder was charged
-  // for.
-  std::int64_t leave(const void* lock, std::int64_t since_ns, std::int64_t now_ns) noexcept;
+  // for, times `weight`.
+  std::int64_t leave(const void* lock, std::int64_t since_ns, std::int64_t now_ns,
+                     std::uint32_t weight = 1) noexcept;
 
   // Whether anybody may be waiting for `lock`; a load.
   bool may_have_waiters(const void* lock) const noexcept {
@@ -66,6 +93,7 @@ class WaiterTable {
   struct alignas(128) Stripe {
     std::atomic<std::uint32_t> locked{0};
     std::atomic<std::uint32_t> waiters{0};
+    std::atomic<bool> short_waits{false};
     std::array<Entry, kLocksPerStripe> entries{};
   };
 

@@ -87,6 +87,35 @@ TEST_CASE("a stripe that is full refuses, and has room again when a lock's waite
   CHECK(table->enter(locks[kRoom], 200));
 }
 
+TEST_CASE("of a lock with short waits one waiter in eight enters, as eight") {
+  auto table = std::make_unique<WaiterTable>();
+  CHECK(table->weight_of_next(kLock, 1) == 1);
+  table->note_wait(kLock, kShortWaitNs);
+  CHECK(table->weight_of_next(kLock, 1) == 1);
+  table->note_wait(kLock, kShortWaitNs - 1);
+  std::uint32_t weights = 0;
+  for (std::uint64_t random = 0; random < kShortWeight; ++random) {
+    weights += table->weight_of_next(kLock, random);
+  }
+  CHECK(weights == kShortWeight);
+  CHECK(table->weight_of_next(kLock, 0) == kShortWeight);
+  REQUIRE(table->enter(kLock, 100, kShortWeight));
+  REQUIRE(table->enter(kLock, 100, 1));
+  const Charge charge = table->charge(kLock, 110);
+  CHECK(charge.waiters == kShortWeight + 1);
+  CHECK(charge.delay_ns == 10 * (kShortWeight + 1));
+  CHECK(table->leave(kLock, 100, 115, kShortWeight) == 5 * kShortWeight);
+  CHECK(table->charge(kLock, 130).delay_ns == 20);
+  CHECK(table->leave(kLock, 100, 130, 1) == 0);
+  CHECK(table->waiting() == 0);
+  // A long wait, or a new profile: all enter.
+  table->note_wait(kLock, kShortWaitNs);
+  CHECK(table->weight_of_next(kLock, 1) == 1);
+  table->note_wait(kLock, 0);
+  table->forget_waits();
+  CHECK(table->weight_of_next(kLock, 1) == 1);
+}
+
 TEST_CASE("many threads at once leave nothing behind") {
   auto table = std::make_unique<WaiterTable>();
   std::vector<std::thread> threads;
