@@ -58,6 +58,10 @@ std::uintptr_t call_target(std::uintptr_t return_address) {
   return target;
 }
 
+// A function of which only the entry is known. Old readers take one byte from every address that is
+// looked up, and those of a raw stack take it from the address itself: both stay inside.
+FrameAddress inside(std::uintptr_t entry) { return FrameAddress::return_address(entry + 2); }
+
 // Leaves the interposed function and its callers of what begins with frames of ours. A function
 // whose last call is the unlock jumps there, and its frame is gone: the destructor of a lock guard
 // does just that, and it is the holder who would not be named. Its caller's call instruction still
@@ -70,8 +74,8 @@ void trim_and_mend(const WaitSlot& slot, Stack& stack) {
       begin, own_end, [&slot](const FrameAddress& frame) { return frame.raw() == slot.caller; });
   if (caller == own_end || caller - begin < 2) return;
   const std::uintptr_t called = call_target(slot.caller);
-  if (called != 0 && called != slot.leaf) *--caller = FrameAddress::instruction(called);
-  *--caller = FrameAddress::instruction(slot.leaf);
+  if (called != 0 && called != slot.leaf) *--caller = inside(called);
+  *--caller = inside(slot.leaf);
   stack.frames.erase(begin, caller);
 }
 
