@@ -8,6 +8,7 @@
 #include "endpoints/process.h"
 #include "endpoints/services.h"
 #include "leakwatch/live_stacks.h"
+#include "sampler/contention_profiler.h"
 #include "sampler/cpu_profiler.h"
 #include "sampler/heap_profiler.h"
 #include "sampler/module_table.h"
@@ -78,6 +79,8 @@ struct Agent::Parts {
   std::unique_ptr<sampler::WallProfiler> wall;
   std::unique_ptr<sampler::HeapProfiler> heap;
   std::string heap_absent;
+  std::unique_ptr<sampler::ContentionProfiler> contention;
+  std::string contention_absent;
   std::unique_ptr<leakwatch::LiveStacks> stacks;
   std::unique_ptr<leakwatch::Watchdog> watchdog;
   leakwatch::TaskRegistry listener_tasks;
@@ -90,6 +93,7 @@ struct Agent::Parts {
 
   Result<void> start_sampler();
   void start_heap(std::int64_t sample_bytes);
+  Result<void> start_contention(Duration rate);
   Result<void> start_watchdog(Duration stuck_after, LogSink& sink);
   Result<void> start_listener(const AgentOptions& options, LogSink& sink);
 };
@@ -132,6 +136,18 @@ void Agent::Parts::start_heap(std::int64_t sample_bytes) {
   }
 }
 
+// A program without the interposed lock functions is served everything else.
+Result<void> Agent::Parts::start_contention(Duration rate) {
+  auto created = sampler::ContentionProfiler::create({.rate = rate}, clock, modules, unwinder);
+  if (created) {
+    contention = *std::move(created);
+    return {};
+  }
+  if (created.error().code() != ErrorCode::kUnsupported) return std::move(created).error();
+  contention_absent = created.error().message();
+  return {};
+}
+
 Result<void> Agent::Parts::start_watchdog(Duration stuck_after, LogSink& sink) {
   auto created =
       leakwatch::Watchdog::create({.threshold = stuck_after}, tasks, *stacks, sink, clock);
@@ -143,23 +159,27 @@ Result<void> Agent::Parts::start_watchdog(Duration stuck_after, LogSink& sink) {
 
 Result<void> Agent::Parts::start_listener(const AgentOptions& options, LogSink& sink) {
   const auto arguments = options.command_line.empty() ? own_command_line() : options.command_line;
-  services = std::make_unique<endpoints::Services>(
-      endpoints::Services{.clock = clock,
-                          .tasks = tasks,
-                          .watchdog = *watchdog,
-                          .stacks = *stacks,
-                          .modules = modules,
-                          .symbolizer = *symbolizer,
-                          .collector = *collector,
-                          .cpu = *cpu,
-                          .wall = *wall,
-                          .captures = captures,
-                          .totals = totals,
-                          .baselines = baselines,
-                          .heap = heap.get(),
-                          .heap_absent = heap_absent,
-                          .sources = &sources,
-                          .command_line = endpoints::redacted_arguments(arguments)});
+  services = std::make_unique<endpoints::Services>(endpoints::Services{
+      .clock = clock,
+      .tasks = tasks,
+      .watchdog = *watchdog,
+      .stacks = *stacks,
+      .modules = modules,
+      .symbolizer = *symbolizer,
+      .collector = *collector,
+      .cpu = *cpu,
+      .wall = *wall,
+      .captures = captures,
+      .totals = totals,
+      .baselines = baselines,
+      .heap = heap.get(),
+      .heap_absent = heap_absent,
+      .contention = contention.get(),
+      .contention_absent = contention_absent,
+      .changes = options.changes == AgentOptions::Changes::kAllowed ? endpoints::Changes::kAllowed
+                                                                    : endpoints::Changes::kRefused,
+      .sources = &sources,
+      .command_line = endpoints::redacted_arguments(arguments)});
   auto created = http::Server::create(listener_options(options.debug_listen),
                                       endpoints::debug_handler(*services, listener_tasks),
                                       listener_tasks, sink, clock);
@@ -178,6 +198,9 @@ Result<std::unique_ptr<Agent>> Agent::start(AgentOptions options, leakwatch::Tas
     return std::move(started).error().with_context("cannot start the sampler");
   }
   parts->start_heap(options.heap_sample_bytes);
+  if (Result<void> started = parts->start_contention(options.contention_rate); !started) {
+    return std::move(started).error();
+  }
   if (Result<void> started = parts->start_watchdog(options.stuck_after, sink); !started) {
     return std::move(started).error();
   }

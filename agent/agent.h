@@ -43,6 +43,15 @@ struct AgentOptions {
   // tcmalloc or links vigil::malloc_interpose. Zero: sampling stays off and the heap pages answer 501.
   std::int64_t heap_sample_bytes = 512 * 1024;
 
+  // Nanoseconds of waiting for each sample of the mutex and block profiles
+  // (ContentionOptions::rate), where the program is linked with vigil::contention. Zero: they stay
+  // off, and their pages answer 501, until a rate is set.
+  Duration contention_rate = std::chrono::milliseconds(1);
+
+  // Whether POSTs to the debug pages may change rates.
+  enum class Changes : std::uint8_t { kRefused, kAllowed };
+  Changes changes = Changes::kRefused;
+
   // What the cmdline page shows; secrets are redacted from it. Empty: /proc/self/cmdline.
   std::vector<std::string> command_line;
 };

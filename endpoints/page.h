@@ -15,12 +15,13 @@ namespace vigil::endpoints {
 // What a page needs to know of a request. Borrows everything for the time of the call.
 struct PageRequest {
   std::string_view method = "GET";
-  std::string_view path;       // decoded
-  std::string_view raw_query;  // as sent
-  http::QueryParams query;     // the same, parsed
-  std::string_view body;       // of a POST
-  std::string_view client;     // who asks: its address and User-Agent
-  std::stop_token stop;        // stopped when the client is gone: a capture ends early then
+  std::string_view path;           // decoded
+  std::string_view raw_query;      // as sent
+  http::QueryParams query;         // the same, parsed
+  std::string_view body;           // of a POST
+  std::string_view change_header;  // the field X-Vigil-Change; empty without one
+  std::string_view client;         // who asks: its address and User-Agent
+  std::stop_token stop;            // stopped when the client is gone: a capture ends early then
 };
 
 // What a page answers.

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "endpoints/capture_parameters.h"
+#include "endpoints/contention.h"
 #include "endpoints/guard.h"
 #include "endpoints/legacy.h"
 #include "endpoints/metrics.h"
@@ -48,6 +49,32 @@ constexpr PageEntry kPages[] = {
      .render = delta_page<take_heap>,
      .description = "The heap with what was allocated since the same client asked last; id tells "
                     "clients apart."},
+    {.path = "/debug/pprof/mutex",
+     .render = mutex_page,
+     .kind = PageKind::kSnapshot,
+     .description =
+         "Time spent waiting for mutexes and rwlocks, by the stack that waited; by=holder gives "
+         "the stacks that kept them waiting."},
+    {.path = "/debug/pprof/delta_mutex",
+     .render = delta_page<take_mutex>,
+     .description = "The same since the same client asked last; id tells clients apart."},
+    {.path = "/debug/pprof/block",
+     .render = snapshot_page<take_block>,
+     .kind = PageKind::kSnapshot,
+     .description =
+         "Time spent waiting for mutexes, rwlocks, condition variables, semaphores and threads to "
+         "join."},
+    {.path = "/debug/pprof/delta_block",
+     .render = delta_page<take_block>,
+     .description = "The same since the same client asked last; id tells clients apart."},
+    {.path = "/debug/pprof/threadcreate",
+     .render = snapshot_page<take_threadcreate>,
+     .kind = PageKind::kSnapshot,
+     .description = "The stacks that created the threads which live now."},
+    {.path = "/debug/pprof/rates",
+     .render = rates_page,
+     .methods = Methods::kGetAndPost,
+     .description = "The rate at which waits are sampled: nanoseconds of waiting a sample."},
     {.path = "/debug/pprof/profile",
      .render = cpu_profile_page,
      .kind = PageKind::kCapture,
@@ -98,6 +125,7 @@ constexpr PageEntry kPages[] = {
      .description = "The same counters in JSON, with the command line."},
     // For google-pprof and jeprof, which find them by themselves.
     {.path = "/pprof/cmdline", .render = cmdline_page},
+    {.path = "/pprof/contention", .render = legacy_contention_page<take_mutex>},
     {.path = "/pprof/growth", .render = legacy_growth_page},
     {.path = "/pprof/heap", .render = legacy_heap_page},
     {.path = "/pprof/profile", .render = legacy_profile_page, .kind = PageKind::kCapture},
@@ -176,6 +204,7 @@ void serve(const PageEntry& entry, const Services& services, http::ResponseWrite
                            .raw_query = request.raw_query(),
                            .query = request.query(),
                            .body = {},
+                           .change_header = request.header("X-Vigil-Change").value_or(""),
                            .client = {},
                            .stop = request.stop_token()};
   const std::string client = client_of(request);

@@ -1,6 +1,7 @@
 // Everything that the debug pages read. Filled by agent/; the pages hold no state of their own.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "leakwatch/stack_source.h"
 #include "leakwatch/task_registry.h"
 #include "leakwatch/watchdog.h"
+#include "sampler/contention_profiler.h"
 #include "sampler/cpu_profiler.h"
 #include "sampler/heap_profiler.h"
 #include "sampler/module_table.h"
@@ -21,6 +23,9 @@
 #include "sampler/wall_profiler.h"
 
 namespace vigil::endpoints {
+
+// Whether POSTs to the debug pages may change how the process is profiled.
+enum class Changes : std::uint8_t { kRefused, kAllowed };
 
 // References must outlive every request. All parts are thread-safe.
 struct Services {
@@ -40,6 +45,11 @@ struct Services {
   // Null where the program's allocator has no sampler; `heap_absent` says so in a sentence then.
   sampler::HeapProfiler* heap = nullptr;
   std::string heap_absent;
+
+  // Null where the program's lock functions are not interposed; `contention_absent` says so then.
+  sampler::ContentionProfiler* contention = nullptr;
+  std::string contention_absent;
+  Changes changes = Changes::kRefused;
 
   // Whose numbers the metrics pages show beside the process's own; null: nobody's.
   const MetricSources* sources = nullptr;

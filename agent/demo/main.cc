@@ -53,6 +53,17 @@ vigil::FlagSetter heap_sample_flag(std::int64_t& target) {
   };
 }
 
+vigil::FlagSetter changes_flag(vigil::AgentOptions::Changes& target) {
+  using Changes = vigil::AgentOptions::Changes;
+  return [&target](std::string_view text) -> Result<void> {
+    if (text != "on" && text != "off") {
+      return vigil::Error(vigil::ErrorCode::kInvalidArgument, "not on or off");
+    }
+    target = text == "on" ? Changes::kAllowed : Changes::kRefused;
+    return {};
+  };
+}
+
 vigil::FlagSetter policy_flag(vigil::http::LimitPolicy& target) {
   using vigil::http::LimitPolicy;
   return [&target](std::string_view text) -> Result<void> {
@@ -81,6 +92,12 @@ vigil::FlagTable flag_table(Options& options) {
             duration_flag(options.agent.stuck_after));
   flags.add("heap-sample", "BYTES", "mean bytes between heap samples (524288; 0: none)",
             heap_sample_flag(options.agent.heap_sample_bytes));
+  flags.add(
+      "contention-rate", "DURATION",
+      "time of waiting that a sample of the mutex and block profiles stands for (1ms; 0: off)",
+      duration_flag(options.agent.contention_rate));
+  flags.add("allow-changes", "on|off", "whether POST /debug/pprof/rates may change rates (off)",
+            changes_flag(options.agent.changes));
   flags.add("read-header-timeout", "DURATION", "for a request's head (10s)",
             duration_flag(server.read_header_timeout));
   flags.add("read-timeout", "DURATION", "for a whole request (30s)",
