@@ -41,6 +41,14 @@ Scraped goroutine(Duration timeout) {
           {"goroutine", "count"},
           "goroutine"};
 }
+Scraped waits(const std::string& page, Duration timeout) {
+  return {"/debug/pprof/" + page,
+          timeout,
+          {{"contentions", "count"}, {"delay", "nanoseconds"}},
+          {"contentions", "count"},
+          "delay"};
+}
+void contend(const Demo& demo) { Background(demo.address(), "/lock?ms=5", 4).join(); }
 Scraped cpu(int seconds, Duration timeout) {
   return {"/debug/pprof/profile?seconds=" + std::to_string(seconds),
           timeout,
@@ -117,10 +125,17 @@ TEST_CASE("Parca's default scrape: every 10 s, answers within 13 s") {
   const std::multimap<std::string, std::string> headers = {{"User-Agent", "Parca/v0.22.0"},
                                                            {"Accept-Encoding", "gzip"}};
   const PprofProfile first = scrape(demo, allocs(13s), headers);
+  contend(demo);
+  const PprofProfile first_mutex = scrape(demo, waits("mutex", 13s), headers);
+  const PprofProfile first_block = scrape(demo, waits("block", 13s), headers);
+  CHECK_FALSE(first_mutex.samples.empty());
   scrape(demo, goroutine(13s), headers);
   scrape(demo, cpu(2, 5s), headers);  // seconds + 3 s, as with its own 10 s
   REQUIRE(demo.get("/churn?n=1000000").status == 200);
   check_monotonic(first, scrape(demo, allocs(13s), headers));
+  contend(demo);
+  check_monotonic(first_mutex, scrape(demo, waits("mutex", 13s), headers));
+  check_monotonic(first_block, scrape(demo, waits("block", 13s), headers));
   load.join();
   // A job with `params` has its seconds sent to every page.
   Scraped with_seconds = allocs(4s);
@@ -141,6 +156,8 @@ TEST_CASE(
     check_monotonic(last, next);
     last = std::move(next);
     scrape(demo, goroutine(10s), headers);
+    scrape(demo, waits("mutex", 10s), headers);
+    scrape(demo, waits("block", 10s), headers);
   }
   scrape(demo, cpu(1, 11s), headers);
   // The pages of godeltaprof.
@@ -150,14 +167,22 @@ TEST_CASE(
   Scraped second = delta;
   second.over_time = true;
   scrape(demo, second, headers);
+  for (const char* page : {"delta_mutex", "delta_block"}) {
+    Scraped waited = waits(page, 10s);
+    scrape(demo, waited, headers);
+    contend(demo);
+    waited.over_time = true;
+    CHECK_FALSE(scrape(demo, waited, headers).samples.empty());
+  }
 }
 
 TEST_CASE("every profile page in every format, and an unknown one with the list") {
   Demo demo;
   REQUIRE(demo.get("/alloc?kb=8192").status == 200);
   Background load(demo.address(), "/work?ms=4000", 1);
-  for (const std::string page : {"heap?", "allocs?", "growth?", "goroutine?", "delta_heap?",
-                                 "profile?seconds=1&", "heap?seconds=1&"}) {
+  for (const std::string page :
+       {"heap?", "allocs?", "growth?", "goroutine?", "delta_heap?", "mutex?", "mutex?by=holder&",
+        "block?", "threadcreate?", "profile?seconds=1&", "heap?seconds=1&"}) {
     INFO(page);
     const auto get = [&](const std::string& rest) {
       return demo.debug_get("/debug/pprof/" + page + rest);
@@ -180,7 +205,8 @@ TEST_CASE("every profile page in every format, and an unknown one with the list"
   }
   load.join();
   const std::string index = demo.debug_get("/debug/pprof/").body;
-  for (const char* page : {"heap", "allocs", "growth", "goroutine"}) {
+  for (const char* page :
+       {"heap", "allocs", "growth", "goroutine", "mutex", "block", "threadcreate"}) {
     INFO(page);
     CHECK(index.find(std::string("/debug/pprof/") + page + "?format=flame\"") != std::string::npos);
   }
