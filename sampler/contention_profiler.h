@@ -36,8 +36,9 @@ namespace vigil::sampler {
 struct ContentionOptions {
   // The delay that one sample stands for, as Go's SetBlockProfileRate: a wait of the rate or more
   // is always a sample, a shorter one with the probability wait / rate, and the sums stay unbiased.
-  // 1 ms costs less than 2 % of a contended program; 1 ns takes every wait. Zero: switched off.
-  // At most kContentionRateMax.
+  // What it costs is in docs/performance.md: 10 % and more of the throughput where many threads want
+  // one lock for a tenth of a microsecond. 1 ns takes every wait. Zero: switched off. At most
+  // kContentionRateMax.
   Duration rate = std::chrono::milliseconds(1);
   // Different stacks that are kept; waits at further ones are added up under "[table full]".
   // 16..1'000'000.
