@@ -20,6 +20,8 @@ void ProfileTotals::add(const sampler::StackProfile& profile) {
   const std::lock_guard lock(mutex_);
   Total& total = totals_[profile.name];
   ++total.profiles;
+  // What is counted since the start anyway must not be added up again with each profile.
+  if (profile.counter_span == sampler::CounterSpan::kSinceStart) return;
   for (const sampler::StackSample& sample : profile.samples) {
     if (!sample.values.empty()) total.samples += sample.values.front();
   }

@@ -14,7 +14,8 @@ namespace vigil::endpoints {
 // Thread-safe.
 class ProfileTotals {
  public:
-  // Of all profiles of one name.
+  // Of all profiles of one name. Of those that count since the start (heap, mutex, …) only
+  // `profiles`: what these have lost is a metric of its collector.
   struct Total {
     std::uint64_t profiles = 0;
     // Of the first column: samples, threads.

@@ -234,6 +234,7 @@ StackProfile ContentionProfiler::Impl::empty_profile(std::string name,
   profile.sample_types = std::move(types);
   profile.period = 1;
   profile.start = clock_.wall_now();
+  profile.counter_span = CounterSpan::kSinceStart;
   return profile;
 }
 
@@ -243,9 +244,9 @@ void ContentionProfiler::Impl::add_loss(StackProfile& profile) const {
   profile.counters["lost_delay_ns"] = counted.lost_delay.count();
   profile.counters["table_full_samples"] = signed_of(counted.table_full);
   profile.counters["collector_cpu_ns"] = counted.collector_cpu.count();
-  profile.counters["rate_ns"] = rate_ns_.load();
+  profile.settings["rate_ns"] = rate_ns_.load();
   const std::int64_t effective = contention::rate_in_effect();
-  if (effective != rate_ns_.load()) profile.counters["rate_in_effect_ns"] = effective;
+  if (effective != rate_ns_.load()) profile.settings["rate_in_effect_ns"] = effective;
 }
 
 Result<StackProfile> ContentionProfiler::Impl::waits(WaitView view) {

@@ -142,7 +142,7 @@ Result<StackProfile> HeapProfiler::State::tcmalloc_snapshot() {
     for (HeapBucket& bucket : collector.buckets()) buckets.push_back(std::move(bucket));
   }
   StackProfile profile = heap_profile_of(buckets, interval, columns);
-  if (bytes_before > 0) profile.counters["heap_bytes_before_sampling"] = bytes_before;
+  if (bytes_before > 0) profile.settings["heap_bytes_before_sampling"] = bytes_before;
   return profile;
 }
 
@@ -159,12 +159,15 @@ Result<StackProfile> HeapProfiler::snapshot(WallTime now) {
   auto profile = state_->on_tcmalloc ? state_->tcmalloc_snapshot() : state_->interposed_snapshot();
   if (!profile) return profile;
   profile->start = now;
+  profile->counter_span = CounterSpan::kSinceStart;
   const HeapLoss loss = state_->collector.loss();
   profile->counters["samples_lost"] = loss.samples_lost;
   profile->counters["samples_untracked"] = loss.samples_untracked;
   profile->counters["buckets_full"] = loss.buckets_full;
   return profile;
 }
+
+HeapLoss HeapProfiler::loss() const { return state_->collector.loss(); }
 
 Result<StackProfile> HeapProfiler::growth(WallTime now) {
   const auto entries =
@@ -183,6 +186,7 @@ Result<StackProfile> HeapProfiler::growth(WallTime now) {
   profile.period_type = {"space", "bytes"};
   profile.period = 1;
   profile.start = now;
+  profile.counter_span = CounterSpan::kSinceStart;
   for (const tcmalloc_api::Entry& entry : *entries) {
     profile.samples.push_back({entry.stack, {entry.count, entry.count * entry.bytes}, {}});
   }

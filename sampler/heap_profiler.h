@@ -52,7 +52,7 @@ class HeapProfiler {
   HeapColumns columns() const;
 
   // Switches the sampler on, or changes its interval (the cumulative columns then begin anew).
-  // Allocations made before are never seen; with tcmalloc, their bytes are reported as the counter
+  // Allocations made before are never seen; with tcmalloc, their bytes are reported as the setting
   // "heap_bytes_before_sampling", and a thread notices at its next sampling point, which with
   // sampling off is up to 16 MiB of its allocations away (gperftools src/sampler.cc,
   // PickNextSamplingPoint); with interposition 256 KiB. invalid_argument: interval out of range.
@@ -71,6 +71,9 @@ class HeapProfiler {
   // sampling on. Counters: samples_lost, samples_untracked, buckets_full (HeapLoss). Cost: a copy of
   // the table of live samples (with tcmalloc under its page heap lock).
   Result<StackProfile> snapshot(WallTime now);
+
+  // The same counters, at any time: since the process began.
+  HeapLoss loss() const;
 
   // Where the allocator asked the system for memory since the process began: columns objects/count
   // (requests) and space/bytes, name "growth". unsupported: only tcmalloc keeps this.

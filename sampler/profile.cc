@@ -238,6 +238,7 @@ void add_comment(Profile& out, std::string_view counter, std::int64_t count) {
 }
 
 void add_comments(const StackProfile& profile, Profile& out) {
+  for (const auto& [setting, value] : profile.settings) add_comment(out, setting, value);
   for (const auto& [counter, count] : profile.counters) add_comment(out, counter, count);
   std::array<std::int64_t, kStackEndCounters.size()> ends{};
   for (const StackSample& sample : profile.samples) ++ends[position(sample.stack.end)];

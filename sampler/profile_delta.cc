@@ -17,11 +17,8 @@ StackProfile subtract(StackProfile later, StackProfile earlier, Duration elapsed
     for (std::size_t i = 0; i < factors.size(); ++i) sample.values[i] *= factors[i];
     later.samples.push_back(std::move(sample));
   }
-  for (auto& [counter, count] : later.counters) {
-    if (const auto before = earlier.counters.find(counter); before != earlier.counters.end()) {
-      count -= before->second;
-    }
-  }
+  const std::int64_t sign = later.counter_span == CounterSpan::kSinceStart ? -1 : 1;
+  for (const auto& [counter, count] : earlier.counters) later.counters[counter] += sign * count;
   later.duration = elapsed;
   return later;
 }

@@ -44,6 +44,12 @@ struct StackSample {
   std::vector<Label> labels;
 };
 
+// What a profile's counters count.
+enum class CounterSpan : std::uint8_t {
+  kProfile,     // what happened while this profile was taken
+  kSinceStart,  // what has happened since its collector began, as the totals in its columns
+};
+
 // A profile before symbolization. Samples with equal stacks and labels may repeat; the encoder
 // merges them.
 struct StackProfile {
@@ -60,6 +66,9 @@ struct StackProfile {
   std::vector<std::string> made_up_frames;
   // Loss is data: each nonzero counter becomes a comment of the profile, "vigil: samples_lost=12".
   std::map<std::string, std::int64_t, std::less<>> counters;
+  CounterSpan counter_span = CounterSpan::kProfile;
+  // How it was taken: comments likewise, but no counts.
+  std::map<std::string, std::int64_t, std::less<>> settings;
 };
 
 }  // namespace vigil::sampler

@@ -134,5 +134,21 @@ TEST_CASE("totals add up by profile, losses apart from the collector's CPU") {
   CHECK(read.at("wall").profiles == 1);
 }
 
+TEST_CASE("of a profile that counts since the start, totals have only that it was taken") {
+  sampler::StackProfile profile;
+  profile.name = "heap";
+  profile.samples.push_back({{}, {3, 30}, {}});
+  profile.counters = {{"samples_lost", 2}, {"collector_cpu_ns", 100}};
+  profile.counter_span = sampler::CounterSpan::kSinceStart;
+  ProfileTotals totals;
+  totals.add(profile);
+  totals.add(profile);
+  const auto heap = totals.read().at("heap");
+  CHECK(heap.profiles == 2);
+  CHECK(heap.samples == 0);
+  CHECK(heap.collector_cpu_ns == 0);
+  CHECK(heap.losses.empty());
+}
+
 }  // namespace
 }  // namespace vigil::endpoints
