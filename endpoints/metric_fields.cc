@@ -9,6 +9,8 @@ namespace {
 using http::ServerStats;
 using PoolStats = http::TimeoutPool::Stats;
 using http::CloseClass;
+using sampler::ContentionCounters;
+using sampler::HeapLoss;
 
 std::uint64_t closed(const ServerStats& from, CloseClass close_class) {
   return from.websockets.closed[static_cast<std::size_t>(close_class)];
@@ -54,6 +56,34 @@ constexpr MetricFamily kCapturesRefused{"vigil_captures_refused_total", MetricTy
                                         "Captures refused because too many were running."};
 constexpr MetricFamily kLabelsDropped{"vigil_labels_dropped_total", MetricType::kCounter,
                                       "Labels of the program that did not fit its samples."};
+constexpr MetricFamily kHeapLosses{"vigil_heap_losses_total", MetricType::kCounter,
+                                   "Heap samples that profiles lack.", "what"};
+constexpr MetricFamily kContentionSamples{"vigil_contention_samples_total", MetricType::kCounter,
+                                          "Samples of waits and of holders."};
+constexpr MetricFamily kContentionSamplesLost{"vigil_contention_samples_lost_total",
+                                              MetricType::kCounter,
+                                              "Samples for which no slot was free."};
+constexpr MetricFamily kContentionLostDelay{"vigil_contention_lost_delay_seconds_total",
+                                            MetricType::kCounter,
+                                            "Time of waiting that lost samples stood for."};
+constexpr MetricFamily kContentionWaitersUnseen{"vigil_contention_waiters_unseen_total",
+                                                MetricType::kCounter,
+                                                "Waits that no holder could be charged for."};
+constexpr MetricFamily kContentionHandoff{
+    "vigil_contention_handoff_seconds_total", MetricType::kCounter,
+    "From releases to the next owners' first instructions: no holder's time."};
+constexpr MetricFamily kContentionStacks{"vigil_contention_stacks", MetricType::kGauge,
+                                         "Different stacks that are kept."};
+constexpr MetricFamily kContentionTableFull{"vigil_contention_table_full_samples_total",
+                                            MetricType::kCounter,
+                                            "Samples at stacks beyond those that are kept."};
+constexpr MetricFamily kContentionThreadsUnseen{
+    "vigil_contention_threads_unseen_total", MetricType::kCounter,
+    "Threads created while the table of threads was full."};
+constexpr MetricFamily kContentionWaiting{"vigil_contention_waiting_threads", MetricType::kGauge,
+                                          "Threads that wait for a mutex or rwlock now."};
+constexpr MetricFamily kContentionCpu{"vigil_contention_collector_cpu_seconds_total",
+                                      MetricType::kCounter, "CPU time of the collector of waits."};
 constexpr MetricFamily kTimedCalls{"vigil_handler_timeout_calls_total", MetricType::kCounter,
                                    "Handlers begun under a handler timeout."};
 constexpr MetricFamily kTimedOut{"vigil_handler_timeouts_total", MetricType::kCounter,
@@ -170,6 +200,44 @@ constexpr MetricField<Metrics> kProcessFields[] = {
      [](const Metrics& from) -> MetricNumber { return from.captures_refused; }},
     {"/captures/labels_dropped", &kLabelsDropped, "",
      [](const Metrics& from) -> MetricNumber { return from.labels_dropped; }},
+};
+
+constexpr MetricField<HeapLoss> kHeapFields[] = {
+    {"/heap/samples_lost", &kHeapLosses, "samples_lost",
+     [](const HeapLoss& from) -> MetricNumber { return std::uint64_t(from.samples_lost); }},
+    {"/heap/samples_untracked", &kHeapLosses, "samples_untracked",
+     [](const HeapLoss& from) -> MetricNumber { return std::uint64_t(from.samples_untracked); }},
+    {"/heap/buckets_full", &kHeapLosses, "buckets_full",
+     [](const HeapLoss& from) -> MetricNumber { return std::uint64_t(from.buckets_full); }},
+};
+
+constexpr MetricField<ContentionCounters> kContentionFields[] = {
+    {"/contention/samples", &kContentionSamples, "",
+     [](const ContentionCounters& from) -> MetricNumber { return from.samples; }},
+    {"/contention/samples_lost", &kContentionSamplesLost, "",
+     [](const ContentionCounters& from) -> MetricNumber { return from.samples_lost; }},
+    {"/contention/lost_delay_seconds", &kContentionLostDelay, "",
+     [](const ContentionCounters& from) -> MetricNumber {
+       return fractional_seconds(from.lost_delay);
+     }},
+    {"/contention/waiters_unseen", &kContentionWaitersUnseen, "",
+     [](const ContentionCounters& from) -> MetricNumber { return from.waiters_unseen; }},
+    {"/contention/handoff_seconds", &kContentionHandoff, "",
+     [](const ContentionCounters& from) -> MetricNumber {
+       return fractional_seconds(from.handoff);
+     }},
+    {"/contention/stacks", &kContentionStacks, "",
+     [](const ContentionCounters& from) -> MetricNumber { return from.stacks; }},
+    {"/contention/table_full_samples", &kContentionTableFull, "",
+     [](const ContentionCounters& from) -> MetricNumber { return from.table_full; }},
+    {"/contention/threads_unseen", &kContentionThreadsUnseen, "",
+     [](const ContentionCounters& from) -> MetricNumber { return from.threads_unseen; }},
+    {"/contention/waiting", &kContentionWaiting, "",
+     [](const ContentionCounters& from) -> MetricNumber { return from.waiting; }},
+    {"/contention/collector_cpu_seconds", &kContentionCpu, "",
+     [](const ContentionCounters& from) -> MetricNumber {
+       return fractional_seconds(from.collector_cpu);
+     }},
 };
 
 constexpr MetricField<PoolStats> kTimeoutPoolFields[] = {
@@ -328,6 +396,8 @@ constexpr MetricField<ServerStats> kServerFields[] = {
 }  // namespace
 
 std::span<const MetricField<Metrics>> process_fields() { return kProcessFields; }
+std::span<const MetricField<HeapLoss>> heap_fields() { return kHeapFields; }
+std::span<const MetricField<ContentionCounters>> contention_fields() { return kContentionFields; }
 std::span<const MetricField<ServerStats>> server_fields() { return kServerFields; }
 std::span<const MetricField<PoolStats>> timeout_pool_fields() { return kTimeoutPoolFields; }
 

@@ -41,6 +41,9 @@ struct MetricField {
 
 // The process, the task registry and the watchdog.
 std::span<const MetricField<Metrics>> process_fields();
+// What the heap and contention collectors have counted since the start.
+std::span<const MetricField<sampler::HeapLoss>> heap_fields();
+std::span<const MetricField<sampler::ContentionCounters>> contention_fields();
 // A server, without its routes.
 std::span<const MetricField<http::ServerStats>> server_fields();
 std::span<const MetricField<http::TimeoutPool::Stats>> timeout_pool_fields();

@@ -16,6 +16,8 @@ Metrics metrics_of(const Services& services) {
   metrics.captures_running = services.captures.running();
   metrics.captures_refused = services.captures.refused();
   metrics.labels_dropped = sampler::labels_dropped();
+  if (services.heap != nullptr) metrics.heap_loss = services.heap->loss();
+  if (services.contention != nullptr) metrics.contention = services.contention->counters();
   if (services.sources == nullptr) return metrics;
   for (const ServerSource& source : services.sources->servers()) {
     metrics.servers.push_back({source.name, source.stats(),

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,8 @@
 #include "endpoints/services.h"
 #include "leakwatch/task_registry.h"
 #include "leakwatch/watchdog.h"
+#include "sampler/contention_profiler.h"
+#include "sampler/heap_collector.h"
 #include "server-core/router.h"
 #include "server-core/server_stats.h"
 
@@ -51,6 +54,9 @@ struct Metrics {
   int captures_running = 0;
   std::uint64_t captures_refused = 0;
   std::uint64_t labels_dropped = 0;
+  // Of what a program may have: a sampler in its allocator, interposed lock functions.
+  std::optional<sampler::HeapLoss> heap_loss;
+  std::optional<sampler::ContentionCounters> contention;
 };
 
 Metrics metrics_of(const Services& services);

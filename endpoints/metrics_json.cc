@@ -71,6 +71,8 @@ ordered_json to_json(const ProfileTotals::Total& total) {
 std::string vars_json(const Metrics& metrics, const std::vector<std::string>& command_line) {
   ordered_json document = {{"cmdline", command_line}, {"version", metrics.version}};
   add_fields(document, process_fields(), metrics);
+  if (metrics.heap_loss) add_fields(document, heap_fields(), *metrics.heap_loss);
+  if (metrics.contention) add_fields(document, contention_fields(), *metrics.contention);
   document["profiles"] = ordered_json::object();
   for (const auto& [name, total] : metrics.profiles) document["profiles"][name] = to_json(total);
   document["timeout_pools"] = ordered_json::object();

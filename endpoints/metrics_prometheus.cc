@@ -112,6 +112,11 @@ void write_process(Writer& out, const Metrics& metrics) {
   write_fields(out, process_fields(), {{Label{}, &metrics}});
 }
 
+void write_collectors(Writer& out, const Metrics& metrics) {
+  if (metrics.heap_loss) write_fields(out, heap_fields(), {{Label{}, &*metrics.heap_loss}});
+  if (metrics.contention) write_fields(out, contention_fields(), {{Label{}, &*metrics.contention}});
+}
+
 void write_profiles(Writer& out, const Metrics& metrics) {
   if (metrics.profiles.empty()) return;
   const auto each = [&](const MetricFamily& family, auto read) {
@@ -215,6 +220,7 @@ std::string escaped_label(std::string_view value) {
 std::string prometheus_text(const Metrics& metrics) {
   Writer out;
   write_process(out, metrics);
+  write_collectors(out, metrics);
   write_profiles(out, metrics);
   write_timeout_pools(out, metrics.timeout_pools);
   if (metrics.servers.empty()) return out.take();

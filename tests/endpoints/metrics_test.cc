@@ -31,6 +31,9 @@ Metrics example() {
   metrics.watchdog.leaked = 2;
   metrics.watchdog.stalled = 9;
   metrics.stuck_after = 5s;
+  metrics.heap_loss = sampler::HeapLoss{.samples_lost = 21, .samples_untracked = 22};
+  metrics.contention = sampler::ContentionCounters{
+      .samples = 31, .lost_delay = 250ms, .handoff = 1500ms, .waiting = 34};
   metrics.timeout_pools.push_back({"p", {.calls = 7, .timed_out = 1}});
   for (const char* name : {"main", "admin"}) {
     ServerMetrics server;
@@ -117,6 +120,13 @@ TEST_CASE("Prometheus text: values, labels, states") {
         "vigil_websocket_messages_total{server=\"admin\",direction=\"out\"} 14",
         "vigil_websocket_closed_total{server=\"main\",class=\"lost\"} 15",
         "vigil_websocket_closed_total{server=\"main\",class=\"normal\"} 0",
+        "vigil_heap_losses_total{what=\"samples_lost\"} 21",
+        "vigil_heap_losses_total{what=\"samples_untracked\"} 22",
+        "vigil_heap_losses_total{what=\"buckets_full\"} 0",
+        "vigil_contention_samples_total 31",
+        "vigil_contention_lost_delay_seconds_total 0.25",
+        "vigil_contention_handoff_seconds_total 1.5",
+        "vigil_contention_waiting_threads 34",
         "vigil_handler_timeout_calls_total{pool=\"p\"} 7",
         "vigil_tls_handshakes_total{server=\"main\",result=\"full\"} 5",
         "vigil_tls_handshakes_total{server=\"main\",result=\"resumed\"} 4",
@@ -158,6 +168,18 @@ TEST_CASE("without servers there are the process and the tasks only") {
   CHECK(text.find("vigil_websocket") == std::string::npos);
 }
 
+TEST_CASE("without a sampler in the allocator or hooks in the locks their numbers are left out") {
+  Metrics metrics = example();
+  metrics.heap_loss.reset();
+  metrics.contention.reset();
+  const std::string text = prometheus_text(metrics);
+  CHECK(text.find("vigil_heap_") == std::string::npos);
+  CHECK(text.find("vigil_contention_") == std::string::npos);
+  const auto json = nlohmann::json::parse(vars_json(metrics, {}));
+  CHECK_FALSE(json.contains("heap"));
+  CHECK_FALSE(json.contains("contention"));
+}
+
 TEST_CASE("JSON has the same numbers") {
   const auto json = nlohmann::json::parse(vars_json(example(), {"prog", "--x"}));
   CHECK(json["cmdline"] == std::vector<std::string>{"prog", "--x"});
@@ -165,6 +187,9 @@ TEST_CASE("JSON has the same numbers") {
   CHECK(json["tasks"]["live"] == 3);
   CHECK(json["watchdog"]["leaked"] == 2);
   CHECK(json["watchdog"]["stalled"] == 9);
+  CHECK(json["heap"]["samples_lost"] == 21);
+  CHECK(json["contention"]["samples"] == 31);
+  CHECK(json["contention"]["handoff_seconds"] == 1.5);
   CHECK(json["timeout_pools"]["p"]["timed_out"] == 1);
   const auto& server = json["servers"]["main"];
   CHECK(server["websockets"]["open"] == 11);
