@@ -59,6 +59,7 @@ ordered_json to_json(const ServerMetrics& server) {
 }
 
 ordered_json to_json(const ProfileTotals::Total& total) {
+  if (total.span == sampler::CounterSpan::kSinceStart) return {{"profiles", total.profiles}};
   return {{"profiles", total.profiles},
           {"samples", total.samples},
           {"collector_cpu_seconds",

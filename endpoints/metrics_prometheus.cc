@@ -119,14 +119,17 @@ void write_collectors(Writer& out, const Metrics& metrics) {
 
 void write_profiles(Writer& out, const Metrics& metrics) {
   if (metrics.profiles.empty()) return;
+  out.begin({"vigil_profiles_total", MetricType::kCounter, "Profiles taken."});
+  for (const auto& [name, total] : metrics.profiles) {
+    out.sample({{"profile", name}}, total.profiles);
+  }
   const auto each = [&](const MetricFamily& family, auto read) {
     out.begin(family);
     for (const auto& [name, total] : metrics.profiles) {
+      if (total.span == sampler::CounterSpan::kSinceStart) continue;
       out.sample({{"profile", name}}, read(total));
     }
   };
-  each({"vigil_profiles_total", MetricType::kCounter, "Profiles taken."},
-       [](const auto& total) { return total.profiles; });
   each({"vigil_profile_samples_total", MetricType::kCounter, "Samples in the profiles taken."},
        [](const auto& total) { return total.samples; });
   each({"vigil_profile_collector_cpu_seconds_total", MetricType::kCounter,

@@ -20,6 +20,7 @@ void ProfileTotals::add(const sampler::StackProfile& profile) {
   const std::lock_guard lock(mutex_);
   Total& total = totals_[profile.name];
   ++total.profiles;
+  total.span = profile.counter_span;
   // What is counted since the start anyway must not be added up again with each profile.
   if (profile.counter_span == sampler::CounterSpan::kSinceStart) return;
   for (const sampler::StackSample& sample : profile.samples) {

@@ -18,6 +18,8 @@ class ProfileTotals {
   // `profiles`: what these have lost is a metric of its collector.
   struct Total {
     std::uint64_t profiles = 0;
+    // kSinceStart: the fields below have no meaning.
+    sampler::CounterSpan span = sampler::CounterSpan::kProfile;
     // Of the first column: samples, threads.
     std::int64_t samples = 0;
     std::int64_t collector_cpu_ns = 0;

@@ -180,6 +180,22 @@ TEST_CASE("without a sampler in the allocator or hooks in the locks their number
   CHECK_FALSE(json.contains("contention"));
 }
 
+TEST_CASE("profiles that count since the start are counted, captures have their totals, too") {
+  Metrics metrics = example();
+  metrics.profiles["heap"] = {.profiles = 3, .span = sampler::CounterSpan::kSinceStart};
+  metrics.profiles["wall"] = {.profiles = 1, .samples = 50, .losses = {{"rounds_skipped", 2}}};
+  const std::string text = prometheus_text(metrics);
+  CHECK(has_line(text, "vigil_profiles_total{profile=\"heap\"} 3"));
+  CHECK(has_line(text, "vigil_profiles_total{profile=\"wall\"} 1"));
+  CHECK(has_line(text, "vigil_profile_samples_total{profile=\"wall\"} 50"));
+  CHECK(has_line(text, "vigil_profile_losses_total{profile=\"wall\",what=\"rounds_skipped\"} 2"));
+  CHECK(text.find("vigil_profile_samples_total{profile=\"heap\"}") == std::string::npos);
+  CHECK(text.find("cpu_seconds_total{profile=\"heap\"}") == std::string::npos);
+  const auto profiles = nlohmann::json::parse(vars_json(metrics, {}))["profiles"];
+  CHECK(profiles["heap"] == nlohmann::json{{"profiles", 3}});
+  CHECK(profiles["wall"]["samples"] == 50);
+}
+
 TEST_CASE("JSON has the same numbers") {
   const auto json = nlohmann::json::parse(vars_json(example(), {"prog", "--x"}));
   CHECK(json["cmdline"] == std::vector<std::string>{"prog", "--x"});
