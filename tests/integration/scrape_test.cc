@@ -182,7 +182,7 @@ TEST_CASE("every profile page in every format, and an unknown one with the list"
   Background load(demo.address(), "/work?ms=4000", 1);
   for (const std::string page :
        {"heap?", "allocs?", "growth?", "goroutine?", "delta_heap?", "mutex?", "mutex?by=holder&",
-        "block?", "threadcreate?", "profile?seconds=1&", "heap?seconds=1&"}) {
+        "block?", "threadcreate?", "profile?seconds=1&", "wall?seconds=1&", "heap?seconds=1&"}) {
     INFO(page);
     const auto get = [&](const std::string& rest) {
       return demo.debug_get("/debug/pprof/" + page + rest);
