@@ -8,6 +8,8 @@
 namespace vigil::leakwatch {
 namespace {
 
+constinit std::atomic<TaskBegunHook> task_begun_hook{nullptr};
+
 // Spreads threads over the free lists. Consecutive threads get consecutive lists.
 std::uint32_t thread_number() {
   static constinit std::atomic<std::uint32_t> next{0};
@@ -27,6 +29,10 @@ std::uint64_t generation_of(std::uint64_t sequence) { return sequence / kNextGen
 
 }  // namespace
 
+void set_task_begun_hook(TaskBegunHook hook) noexcept {
+  task_begun_hook.store(hook, std::memory_order_release);
+}
+
 struct alignas(64) TaskRegistry::Slot {
   std::atomic<std::uint64_t> sequence{kFree};
   std::atomic<std::int64_t> started_ns{0};
@@ -39,6 +45,7 @@ struct alignas(64) TaskRegistry::Slot {
   // nothing while stalled_after_ms is 0.
   std::atomic<std::int64_t> progressed_ns{0};
   std::atomic<std::uint32_t> stalled_after_ms{0};  // 0: not streaming
+  std::atomic<ScopeId> scope{ScopeId::kNone};
 };
 
 // A stack of free slots (Treiber's). `head` packs a tag and the top slot's index; the tag moves
@@ -122,7 +129,7 @@ void TaskRegistry::push_free(std::uint32_t slot) {
                                             std::memory_order_relaxed));
 }
 
-TaskRegistry::Claim TaskRegistry::begin(TaskLabel label, const TaskStart& start) {
+TaskRegistry::Claim TaskRegistry::begin(TaskLabel label, const TaskStart& start, ScopeId scope) {
   const std::uint32_t index = pop_free(thread_number());
   if (index == kNoSlot) {
     untracked_.fetch_add(1, std::memory_order_relaxed);
@@ -138,6 +145,7 @@ TaskRegistry::Claim TaskRegistry::begin(TaskLabel label, const TaskStart& start)
   slot.parent.store(start.parent, std::memory_order_release);
   slot.thread.store(current_thread_id(), std::memory_order_release);
   slot.stalled_after_ms.store(0, std::memory_order_release);
+  slot.scope.store(scope, std::memory_order_release);
   slot.sequence.store(sequence + kLive, std::memory_order_release);
   return {index, id_of(index, generation_of(sequence))};
 }
@@ -191,6 +199,7 @@ std::optional<TaskInfo> TaskRegistry::read(std::uint32_t index) const {
     info.progressed_at =
         MonotonicTime(Duration(slot.progressed_ns.load(std::memory_order_acquire)));
   }
+  info.scope = slot.scope.load(std::memory_order_acquire);
   // Moved meanwhile: that task has ended, and one that began just now is nobody's concern yet.
   if (slot.sequence.load(std::memory_order_acquire) != before) return std::nullopt;
   if (label != nullptr) info.label = label->text;
@@ -236,18 +245,27 @@ TaskRegistry::Counters TaskRegistry::counters() const {
 }
 
 Task::Task(TaskRegistry& registry, TaskLabel label, const TaskStart& start)
-    : registry_(registry), outer_(TaskRegistry::current_) {
+    : registry_(registry), outer_(TaskRegistry::current_), outer_scope_(current_scope()) {
   TaskStart with_parent = start;
-  if (start.parent == TaskId::kNone) with_parent.parent = current();
-  claim_ = registry.begin(label, with_parent);
+  ScopeId scope = outer_scope_;
+  if (start.parent == TaskId::kNone) {
+    with_parent.parent = current();
+  } else if (const auto parent = registry.find(start.parent)) {
+    scope = parent->scope;
+  }
+  claim_ = registry.begin(label, with_parent, scope);
   if (claim_.id != TaskId::kNone) TaskRegistry::current_ = {&registry, claim_};
   outer_work_ =
       sampler::enter_task({label.name_, static_cast<std::uint64_t>(claim_.id), start.now});
+  if (claim_.id == TaskId::kNone) return;
+  set_current_scope(scope);
+  if (const TaskBegunHook hook = task_begun_hook.load(std::memory_order_relaxed)) hook(claim_.id);
 }
 
 Task::~Task() {
   sampler::leave_task(outer_work_);
   TaskRegistry::current_ = outer_;
+  set_current_scope(outer_scope_);
   registry_.end(claim_);
 }
 

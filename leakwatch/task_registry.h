@@ -37,6 +37,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "leakwatch/scope.h"
 #include "sampler/thread_work.h"
 
 namespace vigil::leakwatch {
@@ -71,6 +72,8 @@ struct TaskInfo {
   Duration stalled_after{0};
   // Of a streaming task: when it made progress last; kNoDeadline while it waits for its peer.
   MonotonicTime progressed_at{};
+  ScopeId scope =
+      ScopeId::kNone;  // on whose behalf, for the leak check: the parent's, or the thread's
 
   bool streaming() const { return stalled_after != Duration::zero(); }
   // Only if streaming(); zero while it waits for its peer.
@@ -91,6 +94,11 @@ struct TaskStart {
   // Live after this, it has leaked past its timeout, and the watchdog says so (watchdog.h).
   MonotonicTime gives_up_at = kNoDeadline;
 };
+
+// Called by the thread that has just begun a task, with its id; null: nobody is interested. For
+// vigil::creation_stacks, which remembers where tasks were begun. Costs a load when null.
+using TaskBegunHook = void (*)(TaskId id) noexcept;
+void set_task_begun_hook(TaskBegunHook hook) noexcept;
 
 struct TaskRegistryOptions {
   // Tasks alive at once, 1 to 2^20, rounded up to a multiple of the number of free lists (16). What
@@ -159,6 +167,7 @@ class TaskRegistry {
   // Makes the claim's task a streaming one; the handle does nothing if the task has ended.
   TaskProgress mark_streaming(Claim claim, Duration stalled_after);
   void mark_progress(std::uint32_t slot, std::uint64_t sequence, MonotonicTime at);
+  Claim begin(TaskLabel label, const TaskStart& start, ScopeId scope);
   void end(Claim claim);
 
   std::uint32_t pop_free(std::uint32_t preferred_list);
@@ -238,6 +247,7 @@ class Task {
  private:
   TaskRegistry& registry_;
   TaskRegistry::Current outer_;
+  ScopeId outer_scope_;
   TaskRegistry::Claim claim_;
   sampler::OuterWork outer_work_;
 };
