@@ -10,7 +10,14 @@ constexpr std::array<std::string_view, 11> kFunctions = {
     "malloc", "calloc",  "realloc",      "memalign",       "aligned_alloc", "posix_memalign",
     "valloc", "pvalloc", "operator new", "operator new[]", "reallocarray"};
 
-constexpr std::array<std::string_view, 4> kPrefixes = {"tcmalloc::", "tc_", "std::", "__gnu_cxx::"};
+// The anonymous ones are tcmalloc's too (gperftools src/tcmalloc.cc), as they are named without debug
+// information.
+constexpr std::array<std::string_view, 6> kPrefixes = {"tcmalloc::",
+                                                       "tc_",
+                                                       "std::",
+                                                       "__gnu_cxx::",
+                                                       "(anonymous namespace)::do_malloc",
+                                                       "(anonymous namespace)::do_memalign"};
 
 bool is_allocator_line(const Profile& profile, const ProfileLine& line) {
   return is_allocator_function(profile.functions[index(line.function)].name);
