@@ -47,15 +47,19 @@ std::vector<sampler::TextFrame> frames_of(const Site& site, const sampler::Modul
                                           sampler::Symbolizer& symbolizer) {
   const sampler::Stack stack{.frames = site, .end = sampler::StackEnd::kComplete};
   auto frames = sampler::text_frames(stack, modules, &symbolizer);
+  drop_allocator_frames(frames);
+  return frames;
+}
+
+}  // namespace
+
+void drop_allocator_frames(std::vector<sampler::TextFrame>& frames) {
   const auto first =
       std::find_if(frames.begin(), frames.end(), [](const sampler::TextFrame& frame) {
         return !sampler::is_allocator_function(frame.function);
       });
   if (first != frames.end()) frames.erase(frames.begin(), first);
-  return frames;
 }
-
-}  // namespace
 
 Result<std::vector<GrownSite>> heap_growth(const std::function<void()>& body, Clock& clock,
                                            HeapGrowthOptions options) {

@@ -42,6 +42,9 @@ struct GrownSite {
 Result<std::vector<GrownSite>> heap_growth(const std::function<void()>& body, Clock& clock,
                                            HeapGrowthOptions options = {});
 
+// Takes the allocator's frames off the leaf end. At least one frame stays. Pure.
+void drop_allocator_frames(std::vector<sampler::TextFrame>& frames);
+
 // A paragraph for each site; empty for none. Pure.
 std::string format_heap_growth(const std::vector<GrownSite>& sites);
 
