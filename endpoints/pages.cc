@@ -10,6 +10,7 @@
 #include "endpoints/contention.h"
 #include "endpoints/guard.h"
 #include "endpoints/legacy.h"
+#include "endpoints/leakcheck.h"
 #include "endpoints/metrics.h"
 #include "endpoints/process.h"
 #include "endpoints/profiles.h"
@@ -115,6 +116,11 @@ constexpr PageEntry kPages[] = {
      .description =
          "Handlers that are, or were, stuck past the watchdog's threshold, each with its "
          "stack. format=json for programs."},
+    {.path = "/debug/leakcheck",
+     .render = leakcheck_page,
+     .description =
+         "All that can leak, in JSON, for the program vigil-leakcheck: tasks, threads, descriptors, "
+         "sockets, timers, child processes, the heap by call site, what is stuck."},
     {.path = "/metrics",
      .render = metrics_page,
      .description =

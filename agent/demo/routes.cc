@@ -11,6 +11,7 @@
 
 #include "agent/demo/protocol.h"
 #include "agent/demo/work.h"
+#include "agent/leakcheck/leave_behind.h"
 #include "base/text.h"
 #include "sampler/labels.h"
 #include "server-core/handler_timeout.h"
@@ -316,6 +317,14 @@ by("form").onsubmit = (event) => { event.preventDefault(); socket.send(by("text"
 )");
 }
 
+void leave(State&, ResponseWriter& response, Request& request) {
+  const std::string_view kind = request.path_value("kind").value_or("");
+  const Result<void> left = vigil::leakcheck::leave_behind(kind);
+  if (left) return answer(response, fmt::format("left a {} behind\n", kind));
+  const bool unknown = left.error().code() == vigil::ErrorCode::kNotFound;
+  vigil::http::write_error(response, unknown ? 404 : 503, left.error().message());
+}
+
 constexpr RouteEntry kRoutes[] = {
     {"GET /{$}", index, "", "this table"},
     {"GET /hello", hello, "", "hello, world"},
@@ -349,6 +358,8 @@ constexpr RouteEntry kRoutes[] = {
     {"GET /hints", stateless<early_hints>, "?ms=N", "103 Early Hints, and the answer N ms later"},
     {"GET /trailers", stateless<trailers>, "?n=N", "N lines, their checksum in the trailer"},
     {"POST /form", stateless<form>, "", "the fields of a form, decoded"},
+    {"GET /leave/{kind}", leave, "",
+     "leaves a thread, descriptor, socket, timer, process or (heap) 1 MiB behind, for good"},
 };
 
 std::span<const RouteEntry> routes() { return kRoutes; }
