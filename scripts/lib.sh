@@ -14,7 +14,7 @@ build_packages=(
 # What the tour shows, beyond the build: the real pprof, and load.
 tour_packages=(golang-go curl openssl)
 # What the tests need, beyond the build: the real clients.
-test_packages=(golang-go google-perftools binutils curl openssl wrk nghttp2-client nodejs node-ws chromium
+test_packages=(golang-go google-perftools binutils curl openssl wrk python3-yaml nghttp2-client nodejs node-ws chromium
   prometheus  # for promtool; its service stays off, see install_packages
 )
 # What scripts/fuzz needs, beyond the build: libFuzzer and the compiler that has it.
