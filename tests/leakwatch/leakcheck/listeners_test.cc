@@ -88,7 +88,9 @@ TEST_CASE(
     }
     const Finished sections = run({program.path, "leaks in its second section"});
     INFO(sections.out);
-    CHECK(sections.exit_status == 1);
+    // Version 2 counts the failed assertions; 3 says 42 for any.
+    const bool counts = program.name != "catch2-3";
+    CHECK(sections.exit_status == (counts ? 1 : 42));
     CHECK(contains(sections, "assertions: 1 | 1 failed"));
     CHECK(run({program.path, "ignores a leak by ignore_current"}).exit_status == 0);
     // Both failures of one test are counted, and the tests around it are not touched.
@@ -96,7 +98,7 @@ TEST_CASE(
     CHECK(contains(all, "test cases: 15 |"));
     CHECK(contains(all, "7 passed"));
     CHECK(contains(all, "8 failed"));
-    CHECK(all.exit_status == 9);
+    CHECK(all.exit_status == (counts ? 9 : 42));
     const Finished junit = run({program.path, "--reporter", "junit"});
     CHECK(contains(junit, "failures=\"9\""));
   }
