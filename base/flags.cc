@@ -48,13 +48,14 @@ void FlagTable::add(std::string name, std::string value_hint, std::string help, 
 std::string FlagTable::help() const {
   std::string out = fmt::format("usage: {} [OPTION]…\n{}\n\n", program_, summary_);
   std::size_t width = std::string_view("version").size();
-  for (const Flag& flag : flags_) {
-    width = std::max(width, flag.name.size() + 1 + flag.value_hint.size());
-  }
+  const auto left_of = [](const Flag& flag) {
+    return flag.value_hint.empty() ? flag.name : flag.name + "=" + flag.value_hint;
+  };
+  for (const Flag& flag : flags_) width = std::max(width, left_of(flag).size());
   const auto line = [&](std::string_view left, std::string_view text) {
     fmt::format_to(std::back_inserter(out), "  --{:<{}}  {}\n", left, width, text);
   };
-  for (const Flag& flag : flags_) line(flag.name + "=" + flag.value_hint, flag.help);
+  for (const Flag& flag : flags_) line(left_of(flag), flag.help);
   line("help", "this text");
   line("version", "the version");
   return out;
@@ -68,8 +69,9 @@ std::optional<int> FlagTable::refuse(std::string_view what) const {
 std::optional<int> FlagTable::parse(int argc, char** argv) const {
   std::vector<option> options;
   for (std::size_t i = 0; i < flags_.size(); ++i) {
+    const int argument = flags_[i].value_hint.empty() ? no_argument : required_argument;
     options.push_back(
-        {flags_[i].name.c_str(), required_argument, nullptr, kFirstFlag + static_cast<int>(i)});
+        {flags_[i].name.c_str(), argument, nullptr, kFirstFlag + static_cast<int>(i)});
   }
   options.push_back({"help", no_argument, nullptr, kHelp});
   options.push_back({"version", no_argument, nullptr, kVersion});
@@ -91,9 +93,13 @@ std::optional<int> FlagTable::parse(int argc, char** argv) const {
       return 0;
     }
     if (found == ':') return refuse(fmt::format("{} needs a value", argv[at]));
+    // "--switch=x" is '?' with the switch's number.
+    if (found == '?' && optopt >= kFirstFlag) {
+      return refuse(fmt::format("{} takes no value", argv[at]));
+    }
     if (found < kFirstFlag) return refuse(fmt::format("unknown option {}", argv[at]));
     const Flag& flag = flags_[static_cast<std::size_t>(found - kFirstFlag)];
-    const Result<void> set = flag.setter(optarg);
+    const Result<void> set = flag.setter(optarg != nullptr ? optarg : "");
     if (!set) {
       return refuse(fmt::format("--{}={}: {}", flag.name, optarg, set.error().message()));
     }

@@ -44,8 +44,17 @@ class FlagTable {
  public:
   FlagTable(std::string program, std::string summary);
 
-  // `name` without dashes; `value_hint` for the help text ("DURATION").
+  // `name` without dashes; `value_hint` for the help text ("DURATION"), empty for a switch.
   void add(std::string name, std::string value_hint, std::string help, FlagSetter setter);
+
+  // Without a value: "--name" sets `target` to `value`.
+  template <typename T>
+  void add_switch(std::string name, std::string help, T& target, T value) {
+    add(std::move(name), "", std::move(help), [&target, value](std::string_view) -> Result<void> {
+      target = value;
+      return {};
+    });
+  }
 
   // Sets what the command line says. nullopt: go on. Else the exit status: 0 after --help or
   // --version (printed to stdout), 2 after a mistake (one line on stderr). Arguments that are no

@@ -61,6 +61,22 @@ TEST_CASE("a mistake is exit status 2") {
   }
 }
 
+TEST_CASE("a switch takes no value") {
+  int chosen = 1;
+  FlagTable flags("program", "Does things.");
+  flags.add_switch("quick", "do it quickly", chosen, 2);
+  const auto parse_one = [&](const char* argument) {
+    std::string program = "program", text = argument;
+    char* arguments[] = {program.data(), text.data(), nullptr};
+    return flags.parse(2, arguments);
+  };
+  CHECK(parse_one("--quick=3") == 2);
+  CHECK(chosen == 1);
+  CHECK(parse_one("--quick") == std::nullopt);
+  CHECK(chosen == 2);
+  CHECK(flags.help().find("--quick ") != std::string::npos);
+}
+
 TEST_CASE("help and version are exit status 0") {
   CHECK(parse({"--help"}).status == 0);
   CHECK(parse({"--version"}).status == 0);
