@@ -2,7 +2,13 @@
 
 #include <utility>
 
+#include "server-core/http2_connection.h"
+
 namespace vigil::http {
+
+Connection::Connection(UniqueFd socket, Poller& owner) : fd(std::move(socket)), poller(owner) {}
+
+Connection::~Connection() = default;
 
 ssize_t Connection::send(std::span<iovec> parts) {
   if (channel) return channel->send(parts);

@@ -40,6 +40,7 @@
 
 namespace vigil::http {
 
+class Http2Connection;
 class Poller;
 
 // Each state has one deadline, in Connection::deadline.
@@ -58,12 +59,14 @@ enum class ConnectionState : std::uint8_t {
   kDiscarding,   // answered, but the body is not in yet. read. -> kIdle; closed
   kIdle,  // between requests, no buffer. idle. -> kReadingHead, kReadingBody, kHandling; closed
           // silently
-  kLingering,  // the last response is out, our side is shut; what comes is thrown away until the
-               // peer closes. 2 s
-  kClosed,     // nothing may touch it; freed after the batch
+  kLingering,    // the last response is out, our side is shut; what comes is thrown away until the
+                 // peer closes. 2 s
+  kMultiplexed,  // HTTP/2: streams have states and deadlines of their own (http2_connection.h). The
+                 // nearest of them. -> kLingering
+  kClosed,       // nothing may touch it; freed after the batch
 };
-static_assert(static_cast<int>(ConnectionState::kLingering) ==
-              static_cast<int>(Counter::kStateLingering));
+static_assert(static_cast<int>(ConnectionState::kMultiplexed) ==
+              static_cast<int>(Counter::kStateMultiplexed));
 
 // What a request that has waited for a slot comes back from the queue with.
 enum class QueuePass : std::uint8_t { kNone, kGranted, kExpired };
@@ -84,7 +87,8 @@ struct Connection {
   static constexpr std::uint32_t kForgotten = 128;
   static constexpr std::uint32_t kHandlerEnded = 256;
 
-  explicit Connection(UniqueFd socket, Poller& owner) : fd(std::move(socket)), poller(owner) {}
+  Connection(UniqueFd socket, Poller& owner);
+  ~Connection();
 
   MonotonicTime get_deadline() const {
     return MonotonicTime(Duration(deadline_ns.load(std::memory_order_relaxed)));
@@ -143,6 +147,7 @@ struct Connection {
   std::atomic<std::int64_t> deadline_ns{0};  // written by the owner, read by the leader's timer
 
   // The leader's own.
+  std::shared_ptr<Http2Connection> http2;  // in kMultiplexed; others have the leader's copy
   TimerWheel::Node timer;
   Connection* list_next = nullptr;
   Connection* list_previous = nullptr;

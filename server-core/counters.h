@@ -21,6 +21,7 @@ enum class Counter : std::uint8_t {
   kStateDiscarding,
   kStateIdle,
   kStateLingering,
+  kStateMultiplexed,
   kAccepted,
   kAcceptErrors,
   kRequests,
@@ -66,6 +67,11 @@ enum class Counter : std::uint8_t {
   kForced,
   kHijackedClosed,
   kHijackedForced,
+  kHttp2Connections,
+  kHttp2Requests,
+  kHttp2PingTimeouts,
+  kHttp2Abuse,  // the first of as many as Http2Abuse has kinds
+  kHttp2AbuseLast = kHttp2Abuse + 11,
   kCount
 };
 

@@ -5,6 +5,7 @@
 #include "base/signal_mask.h"
 #include "base/thread_id.h"
 #include "server-core/engine.h"
+#include "server-core/http2_exchange.h"
 #include "server-core/poller.h"
 
 namespace vigil::http {
@@ -21,6 +22,8 @@ EngineThread::EngineThread(Engine& engine, std::string name)
       scratch_(new char[kScratchBytes]),
       parser_({engine.options.max_header_bytes, engine.options.max_header_fields}),
       exchange_(*this) {}
+
+EngineThread::~EngineThread() = default;
 
 bool EngineThread::start() {
   // A thread inherits the mask that its creator has at this moment.
@@ -145,33 +148,36 @@ bool EngineThread::enter_route(HandlerProfile& profile, leakwatch::TaskId task) 
 
 // Runs the root handler on this thread: inline if all that is known of it is short, else as an
 // ordinary thread.
-void EngineThread::call_root(Connection& connection) {
+template <typename AnyExchange>
+void EngineThread::call_root(Connection& connection, AnyExchange& exchange) {
   HandlerProfile& root = engine_.root_profile;
   profile_ = &root;
   current_ = &connection;
   handler_task_.store(leakwatch::TaskId::kNone, std::memory_order_relaxed);
   if (leading_ != nullptr) {
-    connection.flags.store(Connection::kOwnedByHandler, std::memory_order_relaxed);
+    if constexpr (AnyExchange::kOwnsConnection) {
+      connection.flags.store(Connection::kOwnedByHandler, std::memory_order_relaxed);
+    }
     if (root.runs_inline()) {
       turn_ = leading_->begin_inline(root, connection);
       engine_.monitor.notice_inline();
     } else {
       if (!hand_over()) {
-        exchange_.response().headers().set("Retry-After", "1");
-        write_error(exchange_.response(), 503, "no thread is free");
+        exchange.response().headers().set("Retry-After", "1");
+        write_error(exchange.response(), 503, "no thread is free");
         return;
       }
       read_clock();
     }
   }
   handler_started_ns_.store(now_.time_since_epoch().count(), std::memory_order_relaxed);
-  invoke_root(connection);
+  invoke_root(connection, exchange);
   const std::int64_t started = handler_started_ns_.exchange(0, std::memory_order_relaxed);
   const Duration took = read_clock().time_since_epoch() - Duration(started);
   drop_turn();
   counters.add(leading_ != nullptr ? Counter::kRanInline : Counter::kRanHandedOver);
   profile_->record(took);
-  profile_->metrics.record(exchange_.response().status_code(), took);
+  profile_->metrics.record(exchange.response().status_code(), took);
   // The root's own share has ended when the route was entered, or the monitor has noted it.
   if (profile_ != &root) root.record(Duration(0));
 }
@@ -184,34 +190,67 @@ void EngineThread::drop_turn() {
   turn_ = 0;
 }
 
-void EngineThread::invoke_root(Connection& connection) {
+template <typename AnyExchange>
+void EngineThread::invoke_root(Connection& connection, AnyExchange& exchange) {
   const auto fail = [&](std::string_view type) {
     counters.add(Counter::kHandlerExceptions);
     // The text may carry what the client must not see; the log is ours.
     engine_.log.error("exception from a handler", {{"exception", type},
-                                                   {"method", exchange_.request().method()},
-                                                   {"path", exchange_.request().path()}});
-    exchange_.abandon_response();
+                                                   {"method", exchange.request().method()},
+                                                   {"path", exchange.request().path()}});
+    exchange.abandon_response();
   };
   try {
-    engine_.root(exchange_.response(), exchange_.request());
+    engine_.root(exchange.response(), exchange.request());
   } catch (const abi::__forced_unwind&) {
     // The handler's thread is being cancelled: the connection goes, polling goes on elsewhere, and
     // so must this.
     (void)hand_over();
-    exchange_.end_handler();
-    set_state(connection, ConnectionState::kClosed);
-    give_back(connection);
+    end_cancelled(connection, exchange);
     handler_started_ns_.store(0, std::memory_order_relaxed);
     throw;
   } catch (const AbortHandler&) {
     // Whoever threw it has said what there is to say.
     counters.add(Counter::kHandlerExceptions);
-    exchange_.abandon_response();
+    exchange.abandon_response();
   } catch (const std::exception& error) {
     fail(error.what());
   } catch (...) {
     fail("not a std::exception");
+  }
+}
+
+void EngineThread::end_cancelled(Connection& connection, Exchange& exchange) {
+  exchange.end_handler();
+  set_state(connection, ConnectionState::kClosed);
+  give_back(connection);
+}
+
+void EngineThread::end_cancelled(Connection&, Http2Exchange& exchange) { exchange.cancel(); }
+
+// The slot comes free however the handler ends.
+template <typename AnyExchange>
+void EngineThread::call_root_in_slot(Connection& connection, AnyExchange& exchange) {
+  struct Slot {
+    FlightLimit& flight;
+    ~Slot() { flight.leave(); }
+  } slot{engine_.flight};
+  call_root(connection, exchange);
+}
+
+template void EngineThread::call_root_in_slot(Connection& connection, Exchange& exchange);
+template void EngineThread::call_root_in_slot(Connection& connection, Http2Exchange& exchange);
+
+void EngineThread::prepare_context(Connection& connection) {
+  if (!engine_.options.conn_context || connection.has_context) return;
+  connection.has_context = true;
+  try {
+    connection.context =
+        engine_.options.conn_context(engine_.options.base_context, engine_.describe(connection));
+  } catch (...) {
+    counters.add(Counter::kHandlerExceptions);
+    engine_.log.error("exception from conn_context", {});
+    connection.context = engine_.options.base_context;
   }
 }
 

@@ -23,13 +23,17 @@
 namespace vigil::http {
 
 class Engine;
+class Http2Connection;
+class Http2Exchange;
 class Poller;
+struct Http2Stream;
 
 class EngineThread {
  public:
   static constexpr std::size_t kScratchBytes = 64 * 1024;
 
   EngineThread(Engine& engine, std::string name);
+  ~EngineThread();
 
   // false if the system has no thread for us.
   bool start();
@@ -56,6 +60,14 @@ class EngineThread {
   // The peer has gone while its request waited.
   void abandon_queued(Connection& connection);
 
+  // HTTP/2: goes on with the streams of a connection whose last leader runs a handler of it. (This
+  // and the next ones: serve_http2.cc)
+  void resume_multiplexed(Connection& connection);
+  // Begins its end in two steps.
+  void drain_multiplexed(Connection& connection);
+  // Its socket is about to be closed.
+  void leave_http2(Connection& connection);
+
   // Answers a new connection that is over a limit with 503; it then lingers or is closed.
   void turn_away(Connection& connection);
 
@@ -71,6 +83,9 @@ class EngineThread {
   MonotonicTime read_clock();
   // As of the last read: fresh enough for deadlines.
   MonotonicTime now() const { return now_; }
+
+  // Makes the connection's context, if the program wants one and it has none yet.
+  void prepare_context(Connection& connection);
 
   // What this thread's handler is, for shutdown reports. Any thread.
   std::optional<RunningHandler> running_handler(MonotonicTime now) const;
@@ -117,7 +132,8 @@ class EngineThread {
   Outcome serve_request(Connection& connection, std::string_view& input);
   Outcome wait_in_queue(Connection& connection, std::string_view input);
   void note_queue_wait(const Connection& connection);
-  void call_root_in_slot(Connection& connection);
+  template <typename AnyExchange>
+  void call_root_in_slot(Connection& connection, AnyExchange& exchange);
   Outcome after_response(Connection& connection, std::string_view& input,
                          const Exchange::Ending& ending);
   Outcome discard_body(Connection& connection);
@@ -139,9 +155,26 @@ class EngineThread {
   Outcome end_of_handshake_time(Connection& connection);
   void log_handshake(Connection& connection, std::string_view reason);
 
-  // engine_thread.cc
-  void call_root(Connection& connection);
-  void invoke_root(Connection& connection);
+  // serve_http2.cc
+  enum class Preface : std::uint8_t { kOther, kPart, kWhole };
+  Preface compare_with_preface(std::string_view input) const;
+  Outcome begin_http2(Connection& connection, std::string_view input);
+  Outcome serve_multiplexed(Connection& connection);
+  Outcome watch_http2(Connection& connection);
+  Outcome end_http2(Connection& connection);
+  bool run_ready(Connection& connection, const std::shared_ptr<Http2Connection>& http2);
+  void run_stream(Connection& connection, const std::shared_ptr<Http2Connection>& http2,
+                  Http2Stream& stream);
+  void serve_stream(Connection& connection, const std::shared_ptr<Http2Connection>& http2,
+                    Http2Stream& stream);
+
+  // engine_thread.cc; for Exchange and Http2Exchange.
+  template <typename AnyExchange>
+  void call_root(Connection& connection, AnyExchange& exchange);
+  template <typename AnyExchange>
+  void invoke_root(Connection& connection, AnyExchange& exchange);
+  void end_cancelled(Connection& connection, Exchange& exchange);
+  void end_cancelled(Connection& connection, Http2Exchange& exchange);
   void drop_turn();
 
   Engine& engine_;
@@ -159,6 +192,7 @@ class EngineThread {
   std::string held_;  // a connection's input, while a request in it is served
   RequestParser parser_;
   Exchange exchange_;
+  std::unique_ptr<Http2Exchange> http2_exchange_;  // from its first stream on
 
   // The handler that runs, for running_handler().
   std::atomic<std::int64_t> handler_started_ns_{0};  // 0: none

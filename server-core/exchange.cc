@@ -60,7 +60,7 @@ bool Exchange::begin(Connection& connection, const Request::Head& head, const Fr
   read_deadline_ = deadline_after(connection.began, engine.timeouts.read);
   set_write_deadline(deadline_after(thread_.now(), engine.timeouts.write));
   response_.begin(head.method, head.version, keep_alive_);
-  if (engine.options.conn_context && !connection.has_context) make_connection_context();
+  thread_.prepare_context(connection);
   return request_.reset(head, *this, thread_.now());
 }
 
@@ -194,19 +194,6 @@ std::shared_ptr<const TlsInfo> Exchange::tls() const {
 }
 
 // --- The context.
-
-void Exchange::make_connection_context() {
-  Engine& engine = thread_.engine();
-  connection_->has_context = true;
-  try {
-    connection_->context =
-        engine.options.conn_context(engine.options.base_context, engine.describe(*connection_));
-  } catch (...) {
-    thread_.counters.add(Counter::kHandlerExceptions);
-    engine.log.error("exception from conn_context", {});
-    connection_->context = engine.options.base_context;
-  }
-}
 
 const Context& Exchange::parent_context() const {
   return connection_->has_context ? connection_->context : thread_.engine().options.base_context;

@@ -31,6 +31,9 @@ class Exchange final : public RequestTransport {
   // What a handler may leave unread of a body without losing the connection (P1.16).
   static constexpr std::uint64_t kDiscardBytesMax = 256 * 1024;
 
+  // The thread that runs its handler owns the connection.
+  static constexpr bool kOwnsConnection = true;
+
   // How it ended, and so what becomes of the connection.
   struct Ending {
     enum class Response : std::uint8_t { kSent, kWaits, kCut, kHijacked };
@@ -100,7 +103,6 @@ class Exchange final : public RequestTransport {
   };
 
   void set_write_deadline(MonotonicTime deadline);
-  void make_connection_context();
   const Context& parent_context() const;
   Result<std::size_t> read_length(std::span<char> into);
   Result<std::size_t> read_chunked(std::span<char> into);

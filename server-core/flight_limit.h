@@ -32,6 +32,12 @@ class FlightLimit {
   FlightLimit(std::size_t max, std::size_t queue_max) : max_(max), queue_max_(queue_max) {}
 
   Entry enter();
+  // Without waiting: false if there is no free slot, or others wait for one.
+  bool enter_now() {
+    const Entry entry = enter();
+    if (entry == Entry::kReserved) cancel_reservation();
+    return entry == Entry::kAdmitted;
+  }
 
   // After kReserved. Nothing of the connection may be touched behind it: it may be granted a slot
   // before this returns, and is given to its poller then. Until that, its flags must say

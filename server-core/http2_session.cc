@@ -213,6 +213,7 @@ void renew(Http2Stream& stream) {
   stream.work = Http2Stream::Work::kNone;
   stream.read_deadline = stream.write_deadline = kNoDeadline;
   stream.late = stream.waiting = stream.stop_requested = false;
+  stream.out_counted = 0;
   stream.stop_source.reset();
 }
 

@@ -75,6 +75,7 @@ struct Http2Stream {
   MonotonicTime began{};  // the first frame of the head
   MonotonicTime read_deadline = kNoDeadline;
   MonotonicTime write_deadline = kNoDeadline;  // from the handler's begin to the last byte
+  std::size_t out_counted = 0;                 // of `out`, in the connection's sum
   bool late = false;                           // the write deadline has passed, and it was reset
   bool waiting = false;                        // its handler waits for `changed`
   std::condition_variable changed;             // body or its end, room in `out`, or closed

@@ -11,6 +11,7 @@
 
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
+#include "server-core/http2_connection.h"
 
 namespace vigil::http {
 namespace {
@@ -118,7 +119,15 @@ bool Poller::end_inline(std::uint64_t turn) {
 
 void Poller::lead(EngineThread& thread) {
   thread.read_clock();
-  if (taken_along_ != nullptr) arm(*std::exchange(taken_along_, nullptr), thread);
+  if (taken_along_ != nullptr) {
+    Connection& connection = *std::exchange(taken_along_, nullptr);
+    if (connection.http2) {
+      thread.resume_multiplexed(connection);
+      if (!thread.leads(*this)) return;
+    } else {
+      arm(connection, thread);
+    }
+  }
   while (true) {
     if (!drain_batch(thread)) return;
     if (woken_ && !drain_inbox(thread)) return;
@@ -248,6 +257,7 @@ void Poller::process(Connection& connection, std::uint32_t bits, EngineThread& t
   // Reading may have waited for the socket to take bytes, and writing for some to come.
   constexpr std::uint32_t kBoth = Connection::kReadable | Connection::kWritable;
   if (connection.channel && (bits & kBoth)) bits |= kBoth;
+  if (connection.state == ConnectionState::kMultiplexed) bits |= kBoth;
   if (connection.state == ConnectionState::kFlushing) {
     if (bits & (Connection::kWritable | Connection::kPeerGone)) thread.serve_writable(connection);
   } else if (bits & (Connection::kReadable | Connection::kPeerGone)) {
@@ -332,6 +342,7 @@ void Poller::arm(Connection& connection, EngineThread& thread) {
 }
 
 void Poller::destroy(Connection& connection, EngineThread& thread) {
+  thread.leave_http2(connection);
   wheel_.disarm(connection.timer);
   if (connection.registered) {
     // Closing alone would not do: a child between fork and exec holds the socket open, and its
@@ -380,6 +391,7 @@ void Poller::sweep_idle(EngineThread& thread) {
     const bool owned =
         connection->flags.load(std::memory_order_acquire) & Connection::kOwnedByHandler;
     if (!owned && connection->state == ConnectionState::kIdle) close_if_idle(*connection, thread);
+    if (!owned && connection->http2) thread.drain_multiplexed(*connection);
     connection = next;
   }
 }
@@ -407,6 +419,8 @@ void Poller::sweep_draining(Connection& connection, EngineThread& thread) {
       connection.set_deadline(
           std::min(connection.get_deadline(), connection.began + kUnspokenGrace));
       return arm(connection, thread);
+    case ConnectionState::kMultiplexed:
+      return thread.drain_multiplexed(connection);
     case ConnectionState::kReadingBody:
     case ConnectionState::kHandling:
     case ConnectionState::kQueued:
@@ -429,7 +443,8 @@ void Poller::sweep_forced(Connection& connection, EngineThread& thread) {
     }
     return connection.request_stop();
   }
-  const bool had_work = waited || connection.state == ConnectionState::kReadingBody ||
+  const bool streams = connection.http2 && connection.http2->busy();
+  const bool had_work = waited || streams || connection.state == ConnectionState::kReadingBody ||
                         connection.state == ConnectionState::kFlushing;
   thread.counters.add(had_work ? Counter::kForced : Counter::kClosedIdle);
   destroy(connection, thread);

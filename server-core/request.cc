@@ -128,7 +128,8 @@ Result<const QueryParams*> Request::form(std::size_t max_bytes) {
 }
 
 bool Request::announces_body() const {
-  return head_.body_unannounced || headers().contains("transfer-encoding") || header("content-length").value_or("0") != "0";
+  return head_.body_unannounced || headers().contains("transfer-encoding") ||
+         header("content-length").value_or("0") != "0";
 }
 
 Result<QueryParams> Request::parse_form(std::size_t max_bytes) {

@@ -6,7 +6,6 @@
 #include <array>
 #include <charconv>
 
-#include "server-core/content_type.h"
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
 #include "server-core/exchange.h"
@@ -24,68 +23,24 @@ void append_number(std::string& out, std::uint64_t value, int base = 10) {
   out.append(digits.data(), end.ptr);
 }
 
-// Fields that are the server's business.
-bool is_framing_field(std::string_view name) {
-  switch (name.size()) {
-    case 10:
-      return equals_ignoring_case(name, "connection") || equals_ignoring_case(name, "keep-alive");
-    case 14:
-      return equals_ignoring_case(name, "content-length");
-    case 17:
-      return equals_ignoring_case(name, "transfer-encoding");
-    default:
-      return false;
-  }
-}
-
-Counter status_counter(int status) {
-  return static_cast<Counter>(static_cast<int>(Counter::kStatus0) +
-                              (status < 600 ? status / 100 : 0));
-}
-
 }  // namespace
 
+ResponseStream::ResponseStream(Exchange& exchange)
+    : ResponseBase(exchange.thread()), exchange_(exchange) {}
+
 void ResponseStream::begin(std::string_view method, HttpVersion version, bool client_keeps_alive) {
-  headers_.clear();
-  trailers_.clear();
-  status_ = 200;
-  status_set_ = false;
-  status_late_ = false;
-  body_refused_ = false;
-  sniffed_type_ = {};
+  begin_base(method);
   mode_ = Mode::kOpen;
-  head_request_ = method == "HEAD";
   http10_ = version == HttpVersion::kHttp10;
   client_keeps_alive_ = client_keeps_alive;
   close_ = !client_keeps_alive;
   length_ = 0;
-  written_ = 0;
   head_.clear();
-  body_.clear();
-  error_.reset();
-}
-
-void ResponseStream::status(int code) {
-  if (head_sent()) {
-    status_late_ |= code != status_;
-    return;
-  }
-  status_set_ = true;
-  if (code < 200 || code > 999) {
-    exchange_.thread().engine().log.error("invalid status from a handler", {{"status", code}});
-    code = 500;
-  }
-  status_ = code;
-}
-
-Result<void> ResponseStream::fail(Error error) {
-  error_ = std::move(error);
-  return *error_;
 }
 
 Result<void> ResponseStream::write(std::string_view bytes) {
   if (error_) return *error_;
-  if (head_request_ && written_ == 0) sniffed_type_ = detect_content_type(bytes);
+  note_unsent(bytes);
   written_ += bytes.size();
   if (mode_ == Mode::kNoBody || (mode_ == Mode::kOpen && (head_request_ || bodyless_status()))) {
     return {};
@@ -111,30 +66,6 @@ void ResponseStream::set_write_deadline(MonotonicTime deadline) {
 }
 void ResponseStream::set_read_deadline(MonotonicTime deadline) {
   exchange_.set_read_deadline(deadline);
-}
-
-bool ResponseStream::reset() {
-  if (head_sent()) return false;
-  headers_.clear();
-  trailers_.clear();
-  body_.clear();
-  status_ = 200;
-  written_ = 0;
-  error_.reset();
-  return true;
-}
-
-void ResponseStream::reset_to_error(int code, std::string_view message) {
-  (void)reset();
-  write_error(*this, code, message);
-}
-
-void ResponseStream::abandon() {
-  if (head_sent()) {
-    error_ = Error(ErrorCode::kClosed, "the handler failed");
-  } else {
-    reset_to_error(500, {});
-  }
 }
 
 Result<void> ResponseStream::set_trailer(std::string_view name, std::string_view value) {
@@ -180,18 +111,6 @@ Result<HijackedConnection> ResponseStream::hijack() {
   Result<HijackedConnection> hijacked = exchange_.hijack();
   if (hijacked) error_ = Error(ErrorCode::kClosed, "the connection has been hijacked");
   return hijacked;
-}
-
-// The Content-Length that the handler has set, if it is a number.
-std::optional<std::uint64_t> ResponseStream::declared_length() {
-  const std::optional<std::string_view> text = headers_.get("content-length");
-  if (!text) return std::nullopt;
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  if (error == std::errc() && end == text->data() + text->size()) return value;
-  exchange_.thread().engine().log.error("invalid Content-Length from a handler",
-                                        {{"value", *text}});
-  return std::nullopt;
 }
 
 // The handler has returned, and everything it wrote is in the buffer.
@@ -254,32 +173,8 @@ bool ResponseStream::append_fields() {
     if (field.value.empty() && equals_ignoring_case(field.name, "content-type")) continue;
     head_.append(field.name).append(": ").append(field.value).append("\r\n");
   }
-  if (headers_.refused() == 0) return has_date;
-  exchange_.thread().counters.add(Counter::kHeadersRefused, headers_.refused());
-  exchange_.thread().engine().log.error("response header with CR, LF, NUL or a bad name dropped",
-                                        {{"fields", headers_.refused()}});
+  report_refused_fields();
   return has_date;
-}
-
-void ResponseStream::append_content_type(std::string_view unbuffered) {
-  if (bodyless_status() || headers_.contains("content-type") ||
-      !headers_.get("content-encoding").value_or("").empty()) {
-    return;
-  }
-  std::string_view type = sniffed_type_;
-  std::array<char, kSniffBytesMax> begin;
-  if (!head_request_) {
-    std::string_view bytes = body_.empty() ? unbuffered : body_;
-    if (bytes.empty()) return;
-    if (!unbuffered.empty() && body_.size() < begin.size() && !body_.empty()) {
-      const std::size_t more = std::min(unbuffered.size(), begin.size() - body_.size());
-      std::copy_n(body_.data(), body_.size(), begin.data());
-      std::copy_n(unbuffered.data(), more, begin.data() + body_.size());
-      bytes = {begin.data(), body_.size() + more};
-    }
-    type = detect_content_type(bytes);
-  }
-  if (!type.empty()) head_.append("Content-Type: ").append(type).append("\r\n");
 }
 
 bool ResponseStream::wants_trailers() const {
@@ -303,18 +198,6 @@ void ResponseStream::append_trailers(std::string& out) const {
   }
 }
 
-// What the handler did to the head when it was out.
-void ResponseStream::note_late_changes() {
-  if (!status_late_ && headers_.changes() == changes_at_head_) return;
-  exchange_.thread().counters.add(Counter::kHeadersLate);
-  Engine& engine = exchange_.thread().engine();
-  if (engine.late_headers_logged.exchange(true)) return;
-  engine.log.warn("status or header changed after the head was out: ignored, and logged once",
-                  {{"method", exchange_.request().method()},
-                   {"path", exchange_.request().path()},
-                   {"status", status_}});
-}
-
 void ResponseStream::compose_head(std::string_view unbuffered) {
   EngineThread& thread = exchange_.thread();
   Engine& engine = thread.engine();
@@ -326,8 +209,9 @@ void ResponseStream::compose_head(std::string_view unbuffered) {
   if (!append_fields()) {
     head_.append("Date: ").append(thread.date.get(engine.clock, thread.now())).append("\r\n");
   }
-  append_content_type(unbuffered);
-  changes_at_head_ = headers_.changes();
+  if (const std::string_view type = type_of_body(unbuffered); !type.empty()) {
+    head_.append("Content-Type: ").append(type).append("\r\n");
+  }
   if (mode_ == Mode::kChunked) {
     append_trailer_names();
     head_.append("Transfer-Encoding: chunked\r\n");
@@ -343,7 +227,7 @@ void ResponseStream::compose_head(std::string_view unbuffered) {
     head_.append("Connection: keep-alive\r\n");
   }
   head_.append("\r\n");
-  thread.counters.add(status_counter(status_));
+  note_head();
 }
 
 Result<void> ResponseStream::send_buffered(std::string_view more) {
@@ -375,11 +259,11 @@ Result<void> ResponseStream::send_buffered(std::string_view more) {
 }
 
 ResponseStream::End ResponseStream::finish() {
-  if (head_sent()) note_late_changes();
+  if (head_sent()) note_late_changes(exchange_.request());
   if (error_ && head_sent()) return End::kCut;
   if (error_) reset_to_error(500, {});
   if (mode_ == Mode::kOpen) {
-    if (body_refused_ && untouched()) reset_to_error(413, "the request's body is too long");
+    answer_refused_body();
     choose_mode_for_end();
     compose_head({});
   }

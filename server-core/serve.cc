@@ -148,6 +148,8 @@ EngineThread::Outcome EngineThread::end_of_deadline(Connection& connection) {
     case ConnectionState::kDiscarding:
       counters.add(Counter::kTimeoutRead);
       break;
+    case ConnectionState::kMultiplexed:
+      return watch_http2(connection);
     case ConnectionState::kHandling:
     case ConnectionState::kQueued:
     case ConnectionState::kLingering:
@@ -208,6 +210,7 @@ EngineThread::Outcome EngineThread::read_and_serve(Connection& connection) {
   if (connection.state == ConnectionState::kHandshaking) {
     if (const Outcome shaken = shake_hands(connection); shaken != Outcome::kNext) return shaken;
   }
+  if (connection.state == ConnectionState::kMultiplexed) return serve_multiplexed(connection);
   for (int reads = 0; reads < kReadsMax; ++reads) {
     const ssize_t got = connection.receive(scratch_.get(), kScratchBytes);
     if (got < 0 && errno == EINTR) continue;
@@ -287,7 +290,11 @@ void EngineThread::keep_input(Connection& connection, std::string_view input) {
 }
 
 EngineThread::Outcome EngineThread::serve_head(Connection& connection, std::string_view& input) {
-  switch (parser_.parse(input, connection.scanner)) {
+  RequestParser::Status status = RequestParser::Status::kIncomplete;
+  const Preface preface = connection.requests == 0 ? compare_with_preface(input) : Preface::kOther;
+  if (preface == Preface::kWhole) return begin_http2(connection, input);
+  if (preface == Preface::kOther) status = parser_.parse(input, connection.scanner);
+  switch (status) {
     case RequestParser::Status::kRefused:
       return refuse(connection, parser_.refusal());
     case RequestParser::Status::kIncomplete:
@@ -332,7 +339,7 @@ EngineThread::Outcome EngineThread::serve_request(Connection& connection, std::s
   if (requests_max != 0 && connection.requests >= requests_max) exchange_.response().close_after();
   set_state(connection, ConnectionState::kHandling);
   if (entry == FlightLimit::Entry::kAdmitted || pass == QueuePass::kGranted) {
-    call_root_in_slot(connection);
+    call_root_in_slot(connection, exchange_);
     exchange_.end_handler();
   } else {
     if (pass == QueuePass::kNone) counters.add(Counter::kLimitInFlight);
@@ -341,15 +348,6 @@ EngineThread::Outcome EngineThread::serve_request(Connection& connection, std::s
   }
   if (engine_.going_down()) counters.add(Counter::kDrained);
   return after_response(connection, input, exchange_.finish(now_));
-}
-
-// The slot comes free however the handler ends.
-void EngineThread::call_root_in_slot(Connection& connection) {
-  struct Slot {
-    FlightLimit& flight;
-    ~Slot() { flight.leave(); }
-  } slot{engine_.flight};
-  call_root(connection);
 }
 
 // A place in the queue has been reserved for the request, which `input` begins with. When it leaves

@@ -37,6 +37,8 @@ Result<void> check(const ServerOptions& options) {
       !ok) {
     return ok;
   }
+  if (auto ok = check_range("http2_max_streams", options.http2_max_streams, 1, 1000); !ok)
+    return ok;
   if (options.max_queue > 0 && options.max_in_flight == 0) {
     return Error(ErrorCode::kInvalidArgument, "max_queue means nothing without max_in_flight");
   }
@@ -268,7 +270,15 @@ ServerStats Server::stats() const {
   stats.connections.queued = get(Counter::kStateQueued);
   stats.connections.flushing = get(Counter::kStateFlushing);
   stats.connections.idle = get(Counter::kStateIdle);
+  stats.connections.multiplexed = get(Counter::kStateMultiplexed);
   stats.connections.lingering = get(Counter::kStateLingering);
+  stats.http2.connections = get(Counter::kHttp2Connections);
+  stats.http2.requests = get(Counter::kHttp2Requests);
+  stats.http2.ping_timeouts = get(Counter::kHttp2PingTimeouts);
+  for (std::size_t i = 0; i < stats.http2.abuse.size(); ++i) {
+    stats.http2.abuse[i] =
+        get(static_cast<Counter>(static_cast<std::size_t>(Counter::kHttp2Abuse) + i));
+  }
   stats.accepted = get(Counter::kAccepted);
   stats.accept_errors = get(Counter::kAcceptErrors);
   stats.requests = get(Counter::kRequests);

@@ -89,6 +89,22 @@ struct ServerOptions {
   // balancer spread long-lived clients anew.
   std::uint32_t max_requests_per_connection = 0;
 
+  // --- HTTP/2. The deadlines and sizes above hold for each stream as for a request of HTTP/1.1, the
+  // idle timeout for a connection without streams; max_header_bytes is the size of a header list (RFC
+  // 9113 §6.5.2).
+
+  // Clear-text connections may begin with HTTP/2's preface ("prior knowledge"). Off: that is no
+  // HTTP/1.1 request, and the connection is closed.
+  bool http2_cleartext = false;
+  // Streams of one connection that are open, or whose handlers still run, at once; the one too many
+  // is refused. 1 to 1000.
+  std::uint32_t http2_max_streams = 250;
+  // A connection with streams, but from which nothing has come for so long, is asked by a PING
+  // whether its peer is still there, and closed if no answer comes within http2_ping_timeout. 0 or
+  // less: never.
+  Duration http2_ping_after = std::chrono::seconds(30);
+  Duration http2_ping_timeout = std::chrono::seconds(15);
+
   // --- Threads.
 
   // Epoll instances, each with its connections. 0: one a core, at most 16.

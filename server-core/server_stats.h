@@ -13,6 +13,7 @@
 #include "leakwatch/task_registry.h"
 #include "server-core/handler_metrics.h"
 #include "server-core/websocket_counters.h"
+#include "server-core/http2_guard.h"
 
 namespace vigil::http {
 
@@ -29,11 +30,12 @@ struct ServerStats {
     std::uint64_t queued = 0;    // the request waits for a slot
     std::uint64_t flushing = 0;  // the response waits for a slow reader
     std::uint64_t idle = 0;
-    std::uint64_t lingering = 0;  // an error was answered; waiting for the client to close
-    std::uint64_t hijacked = 0;   // with their new owners: not the server's, and not in open()
+    std::uint64_t multiplexed = 0;  // HTTP/2, whatever its streams do
+    std::uint64_t lingering = 0;    // an error was answered; waiting for the client to close
+    std::uint64_t hijacked = 0;     // with their new owners: not the server's, and not in open()
     std::uint64_t open() const {
       return handshaking + fresh + reading_head + reading_body + handling + queued + flushing +
-             idle + lingering;
+             idle + multiplexed + lingering;
     }
   } connections;
 
@@ -79,6 +81,14 @@ struct ServerStats {
     std::uint64_t abandoned = 0;  // the client went away while its request waited
     Duration waited{0};           // by all that left it, in whatever way
   } queue;
+
+  struct Http2 {
+    std::uint64_t connections = 0;
+    std::uint64_t requests = 0;       // also in ServerStats::requests
+    std::uint64_t ping_timeouts = 0;  // connections closed because a PING was not answered
+    // By Http2Abuse: connections ended for it; of window_overflow and header_list every time.
+    std::array<std::uint64_t, kHttp2AbuseKinds> abuse{};
+  } http2;
 
   std::uint64_t out_of_memory = 0;  // connections closed because the engine could not allocate
 

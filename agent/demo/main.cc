@@ -129,6 +129,10 @@ vigil::FlagTable flag_table(Options& options) {
             duration_flag(server.queue_timeout));
   flags.add("max-requests-per-connection", "N", "then it is closed (0: no limit)",
             size_flag(server.max_requests_per_connection, 0, kCountMax));
+  flags.add_switch("h2c", "HTTP/2 without TLS, for clients that begin with it",
+                   server.http2_cleartext, true);
+  flags.add("http2-max-streams", "N", "open at once on one HTTP/2 connection (250)",
+            size_flag(server.http2_max_streams, 1, 1000));
   flags.add("pollers", "N", "threads that poll connections (0: one a core)",
             size_flag(server.pollers, 0, 64));
   options.tls.add_to(flags);

@@ -1,0 +1,459 @@
+#include "server-core/http2_connection.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <new>
+#include <utility>
+
+#include "server-core/engine.h"
+#include "server-core/engine_thread.h"
+#include "server-core/poller.h"
+
+namespace vigil::http {
+namespace {
+
+static_assert(static_cast<std::size_t>(Counter::kHttp2AbuseLast) -
+                  static_cast<std::size_t>(Counter::kHttp2Abuse) + 1 ==
+              kHttp2AbuseKinds);
+
+Http2Session::Limits limits_of(const ServerOptions& options) {
+  Http2Session::Limits limits;
+  limits.streams_max = options.http2_max_streams;
+  limits.header_bytes_max = options.max_header_bytes;
+  limits.header_fields_max = options.max_header_fields;
+  return limits;
+}
+
+}  // namespace
+
+Http2Connection::Http2Connection(Engine& engine, Connection& connection, MonotonicTime now)
+    : engine_(engine),
+      context_(connection.has_context ? connection.context : engine.options.base_context),
+      peer_(connection.peer.to_host_port()),
+      opened_(connection.began),
+      session_(limits_of(engine.options), *this, now),
+      connection_(&connection),
+      idle_since_(now),
+      received_(now) {}
+
+Http2Connection::~Http2Connection() = default;
+
+// --- The leader.
+
+Http2Connection::Input Http2Connection::receive(std::span<char> scratch, EngineThread& thread) {
+  Lock lock(mutex_);
+  const ssize_t got = connection_->receive(scratch.data(), scratch.size());
+  if (got < 0 && errno == EINTR) return Input::kMore;
+  if (got < 0 && errno == EAGAIN) return Input::kEmpty;
+  if (got <= 0) return Input::kGone;
+  thread.counters.add(Counter::kBytesReceived, got);
+  const auto size = static_cast<std::size_t>(got);
+  received_ = thread.now();
+  counters_ = &thread.counters;
+  session_.receive({scratch.data(), size}, thread.now());
+  count_abuse(thread.counters);
+  counters_ = nullptr;
+  const bool more = size == scratch.size() || connection_->peer_gone || connection_->has_pending();
+  run_stops(lock);
+  return more ? Input::kMore : Input::kEmpty;
+}
+
+void Http2Connection::take_input(std::string_view bytes, EngineThread& thread) {
+  Lock lock(mutex_);
+  counters_ = &thread.counters;
+  session_.receive(bytes, thread.now());
+  count_abuse(thread.counters);
+  counters_ = nullptr;
+  run_stops(lock);
+}
+
+void Http2Connection::count_abuse(CounterSet& counters) {
+  const auto add = [&](Http2Abuse kind, std::uint64_t n) {
+    if (n == 0) return;
+    const auto counter = static_cast<int>(Counter::kHttp2Abuse) + static_cast<int>(kind);
+    counters.add(static_cast<Counter>(counter), static_cast<std::int64_t>(n));
+  };
+  add(Http2Abuse::kHeaderList, session_.take_counted(Http2Abuse::kHeaderList));
+  add(Http2Abuse::kWindowOverflow, session_.take_counted(Http2Abuse::kWindowOverflow));
+  const std::optional<Http2Abuse> abuse = session_.guard().abuse();
+  if (!abuse || std::exchange(abuse_counted_, true)) return;
+  add(*abuse, 1);
+  engine_.log.warn("http2 connection ended for abuse", {{"kind", http2_abuse_name(*abuse)}});
+}
+
+Http2Stream* Http2Connection::take_ready(MonotonicTime now) {
+  const Lock lock(mutex_);
+  if (ready_.empty() || out_total_ > kConnectionOutMax) return nullptr;
+  Http2Stream* stream = ready_.front();
+  ready_.pop_front();
+  stream->work = Http2Stream::Work::kRunning;
+  stream->write_deadline = deadline_after(now, engine_.timeouts.write);
+  ++running_;
+  return stream;
+}
+
+bool Http2Connection::flush(EngineThread& thread) {
+  Lock lock(mutex_);
+  const bool whole = pump(&thread.counters);
+  run_stops(lock);
+  return whole;
+}
+
+void Http2Connection::note_writable() {
+  const Lock lock(mutex_);
+  blocked_ = false;
+}
+
+bool Http2Connection::busy() {
+  const Lock lock(mutex_);
+  return !session_.streams().empty();
+}
+
+bool Http2Connection::runnable() {
+  const Lock lock(mutex_);
+  return !ready_.empty() && out_total_ <= kConnectionOutMax;
+}
+
+bool Http2Connection::over(MonotonicTime now) {
+  const Lock lock(mutex_);
+  if (last_words_ <= now) return true;
+  return session_.ended() && output_sent_ == output_.size();
+}
+
+void Http2Connection::drain(EngineThread& thread) {
+  Lock lock(mutex_);
+  if (ending_ != Ending::kNo) return;
+  ending_ = Ending::kAnnounced;
+  ending_step_ = thread.now() + kEndStep;
+  session_.announce_end();
+  (void)pump(&thread.counters);
+  run_stops(lock);
+}
+
+void Http2Connection::end_after_streams() {
+  const Lock lock(mutex_);
+  if (ending_ == Ending::kLastStreams) return;
+  ending_ = Ending::kLastStreams;
+  session_.end_after_streams();
+}
+
+void Http2Connection::detach() {
+  Lock lock(mutex_);
+  if (connection_ == nullptr) return;
+  connection_ = nullptr;
+  ready_.clear();
+  if (running_ > 0) engine_.connection_opened();
+  for (const auto& stream : session_.streams()) {
+    if (stream->work != Http2Stream::Work::kRunning) continue;
+    stop(*stream);
+    stream->changed.notify_one();
+  }
+  run_stops(lock);
+}
+
+// --- Output.
+
+// With the mutex held. Sends until the socket or the session has no more. false: it is broken, which
+// it is too when there is no memory to go on.
+bool Http2Connection::pump(CounterSet* counters) noexcept {
+  if (connection_ == nullptr || broken_) return false;
+  try {
+    return send_produced(counters);
+  } catch (const std::bad_alloc&) {
+    if (counters != nullptr) counters->add(Counter::kOutOfMemory);
+    broken_ = true;
+    return false;
+  }
+}
+
+bool Http2Connection::send_produced(CounterSet* counters) {
+  while (!blocked_) {
+    if (output_sent_ == output_.size()) {
+      output_.clear();
+      output_sent_ = 0;
+      session_.produce(output_, kOutputMax);
+      if (counters != nullptr) count_abuse(*counters);
+      if (output_.empty()) return true;
+    }
+    const ssize_t sent = connection_->send(std::string_view(output_).substr(output_sent_));
+    if (sent >= 0) {
+      output_sent_ += static_cast<std::size_t>(sent);
+      if (counters != nullptr) counters->add(Counter::kBytesSent, sent);
+    } else if (errno == EAGAIN) {
+      blocked_ = true;
+    } else if (errno != EINTR) {
+      broken_ = true;
+      return false;
+    }
+  }
+  return true;
+}
+
+// With the mutex held, by a thread that does not lead: what it has done may be for the leader to go
+// on with. An event for a socket that is ready is all it takes.
+void Http2Connection::wake_leader_if_needed() {
+  if (connection_ == nullptr) return;
+  const bool runnable = !ready_.empty() && out_total_ <= kConnectionOutMax;
+  const bool ending = ending_ != Ending::kNo && session_.streams().empty();
+  if (runnable || ending || broken_ || session_.ended()) {
+    connection_->poller.report_again(*connection_);
+  }
+}
+
+// --- The session's events, with the mutex held.
+
+void Http2Connection::make_ready(Http2Stream& stream) {
+  stream.work = Http2Stream::Work::kReady;
+  ready_.push_back(&stream);
+}
+
+void Http2Connection::on_request(Http2Stream& stream) {
+  const ServerOptions& options = engine_.options;
+  stream.read_deadline = deadline_after(stream.began, engine_.timeouts.read);
+  const std::uint32_t requests_max = options.max_requests_per_connection;
+  if (requests_max != 0 && session_.requests() >= requests_max && ending_ != Ending::kLastStreams) {
+    ending_ = Ending::kLastStreams;
+    session_.end_after_streams();
+  }
+  const Framing& framing = stream.framing;
+  if (options.max_body_bytes != 0 && framing.content_length > options.max_body_bytes) {
+    return on_refused(stream, {413, "the request's body is too long"});
+  }
+  counters_->add(Counter::kRequests);
+  // A body that its window has room for is collected, so a slow one holds no thread.
+  const bool collect = !stream.request_ended && framing.content_length > 0 &&
+                       framing.content_length <= kStreamOutMax && !framing.expect_continue;
+  if (collect) {
+    stream.work = Http2Stream::Work::kCollecting;
+  } else {
+    make_ready(stream);
+  }
+}
+
+void Http2Connection::on_refused(Http2Stream& stream, const Refusal& refusal) {
+  counters_->add(Counter::kBadRequests);
+  counters_->add(refusal.status >= 500 ? Counter::kStatus5xx : Counter::kStatus4xx);
+  stream.work = Http2Stream::Work::kAnswered;
+  stream.write_deadline = deadline_after(stream.began, engine_.timeouts.write);
+  const std::string length = std::to_string(refusal.reason.size() + 1);
+  const std::array<HeaderField, 3> fields = {{{"content-type", "text/plain; charset=utf-8"},
+                                              {"x-content-type-options", "nosniff"},
+                                              {"content-length", length}}};
+  const bool head = stream.head.method == "HEAD";
+  session_.respond(stream, refusal.status, fields,
+                   head ? Http2Session::Body::kNone : Http2Session::Body::kFollows);
+  if (head) return;
+  stream.out.append(refusal.reason).append("\n");
+  recount(stream);
+  session_.out_ended(stream);
+}
+
+void Http2Connection::on_body(Http2Stream& stream) {
+  if (stream.work == Http2Stream::Work::kCollecting && stream.request_ended) make_ready(stream);
+  if (stream.waiting) stream.changed.notify_one();
+}
+
+void Http2Connection::on_taken(Http2Stream& stream) {
+  recount(stream);
+  if (stream.waiting && stream.out_bytes() <= kStreamOutMax / 2) stream.changed.notify_one();
+}
+
+void Http2Connection::on_closed(Http2Stream& stream) {
+  stream.out.clear();
+  stream.out_sent = 0;
+  recount(stream);
+  switch (stream.work) {
+    case Http2Stream::Work::kRunning:
+      stop(stream);
+      if (stream.waiting) stream.changed.notify_one();
+      return;
+    case Http2Stream::Work::kReady:
+      std::erase(ready_, &stream);
+      break;
+    case Http2Stream::Work::kNone:
+    case Http2Stream::Work::kCollecting:
+    case Http2Stream::Work::kAnswered:
+      break;
+  }
+  session_.release(stream);
+  if (session_.streams().empty()) idle_since_ = engine_.clock.now();
+}
+
+void Http2Connection::recount(Http2Stream& stream) {
+  out_total_ += stream.out_bytes() - stream.out_counted;  // modulo 2^64: may be less
+  stream.out_counted = stream.out_bytes();
+}
+
+// --- Stopping handlers.
+
+// Marks it; run_stops() tells the program, which must not be done with the mutex held.
+void Http2Connection::stop(Http2Stream& stream) {
+  if (std::exchange(stream.stop_requested, true)) return;
+  if (stream.stop_source) stops_.push_back(*stream.stop_source);
+}
+
+void Http2Connection::run_stops(Lock& lock) {
+  if (stops_.empty()) return;
+  std::vector<std::stop_source> stops = std::exchange(stops_, {});
+  lock.unlock();
+  for (std::stop_source& source : stops) source.request_stop();
+}
+
+std::stop_token Http2Connection::stop_token(Http2Stream& stream) {
+  const Lock lock(mutex_);
+  if (!stream.stop_source) {
+    stream.stop_source.emplace();
+    if (stream.stop_requested || connection_ == nullptr) {
+      stream.stop_source->request_stop();  // nobody has the token yet: no callback runs
+    }
+  }
+  return stream.stop_source->get_token();
+}
+
+void Http2Connection::request_stop(Http2Stream& stream) {
+  Lock lock(mutex_);
+  stop(stream);
+  run_stops(lock);
+}
+
+void Http2Connection::end_stop_scope(Http2Stream& stream) {
+  std::optional<std::stop_source> source;
+  {
+    const Lock lock(mutex_);
+    source.swap(stream.stop_source);
+  }
+  if (source) source->request_stop();
+}
+
+// --- Deadlines.
+
+void Http2Connection::set_write_deadline(Http2Stream& stream, MonotonicTime deadline) {
+  const Lock lock(mutex_);
+  stream.write_deadline = deadline;
+}
+
+bool Http2Connection::is_late(Http2Stream& stream, MonotonicTime now) {
+  const Lock lock(mutex_);
+  return stream.late || stream.write_deadline <= now;
+}
+
+// P2.5: never a late answer.
+void Http2Connection::cut(Http2Stream& stream) {
+  if (std::exchange(stream.late, true)) return;
+  session_.reset(stream, Http2Error::kCancel);
+  stop(stream);
+  stream.changed.notify_one();
+}
+
+void Http2Connection::cut_if_late(Http2Stream& stream) {
+  Lock lock(mutex_);
+  if (stream.write_deadline > engine_.clock.now()) return;  // it has moved on again
+  cut(stream);
+  (void)pump(nullptr);
+  run_stops(lock);
+}
+
+void Http2Connection::terminate(Http2Error error, MonotonicTime now) {
+  session_.terminate(error);
+  last_words_ = std::min(last_words_, now + kLastWords);
+}
+
+MonotonicTime Http2Connection::look(EngineThread& thread) {
+  Lock lock(mutex_);
+  const MonotonicTime now = thread.now();
+  counters_ = &thread.counters;
+  MonotonicTime next = std::min(look_at_end(now), look_at_idle(now, thread.counters));
+  next = std::min(next, look_at_ping(now));
+  // From the back: a stream that ends gives its place to the last one.
+  const auto streams = session_.streams();
+  for (std::size_t i = streams.size(); i-- > 0;) {
+    next = std::min(next, look_at(*streams[i], now, thread.counters));
+  }
+  // A handler may make its deadlines nearer, or leave the connection idle.
+  if (!streams.empty()) next = std::min(next, deadline_after(now, engine_.timeouts.shortest));
+  if (session_.guard().abuse()) last_words_ = std::min(last_words_, now + kLastWords);
+  (void)pump(&thread.counters);
+  counters_ = nullptr;
+  next = std::min(next, last_words_);
+  run_stops(lock);
+  return next;
+}
+
+// What is to be done for one stream when `now` has come; the next time for it.
+MonotonicTime Http2Connection::look_at(Http2Stream& stream, MonotonicTime now,
+                                       CounterSet& counters) {
+  if (stream.reset_by_us) return kNoDeadline;
+  if (!stream.head_whole) {
+    // Its header block holds up every other stream.
+    const MonotonicTime deadline = deadline_after(stream.began, engine_.timeouts.read_header);
+    if (deadline > now) return deadline;
+    counters.add(Counter::kTimeoutReadHeader);
+    terminate(Http2Error::kNoError, now);
+    return kNoDeadline;
+  }
+  switch (stream.work) {
+    case Http2Stream::Work::kCollecting:
+      if (stream.read_deadline > now) return stream.read_deadline;
+      counters.add(Counter::kTimeoutRead);
+      session_.reset(stream, Http2Error::kCancel);
+      return kNoDeadline;
+    case Http2Stream::Work::kRunning:  // counted when the handler returns
+    case Http2Stream::Work::kAnswered:
+      if (stream.write_deadline > now) return stream.write_deadline;
+      if (stream.work == Http2Stream::Work::kAnswered) counters.add(Counter::kTimeoutWrite);
+      cut(stream);
+      return kNoDeadline;
+    case Http2Stream::Work::kNone:
+    case Http2Stream::Work::kReady:
+      return kNoDeadline;
+  }
+  return kNoDeadline;
+}
+
+MonotonicTime Http2Connection::look_at_end(MonotonicTime now) {
+  if (!session_.greeted()) {
+    const MonotonicTime deadline = deadline_after(opened_, engine_.timeouts.read_header);
+    if (deadline > now) return deadline;
+    if (counters_ != nullptr) counters_->add(Counter::kTimeoutReadHeader);
+    terminate(Http2Error::kNoError, now);
+    return kNoDeadline;
+  }
+  if (ending_ != Ending::kAnnounced) return kNoDeadline;
+  if (ending_step_ > now && !session_.ping_answered()) return ending_step_;
+  ending_ = Ending::kLastStreams;
+  session_.end_after_streams();
+  return kNoDeadline;
+}
+
+MonotonicTime Http2Connection::look_at_idle(MonotonicTime now, CounterSet& counters) {
+  if (!session_.streams().empty() || last_words_ != kNoDeadline) return kNoDeadline;
+  const MonotonicTime deadline = deadline_after(idle_since_, engine_.timeouts.idle);
+  if (deadline > now) return deadline;
+  counters.add(Counter::kTimeoutIdle);
+  terminate(Http2Error::kNoError, now);
+  return kNoDeadline;
+}
+
+MonotonicTime Http2Connection::look_at_ping(MonotonicTime now) {
+  const Duration after = engine_.options.http2_ping_after;
+  if (after <= Duration(0) || session_.streams().empty()) return kNoDeadline;
+  if (ping_deadline_ != kNoDeadline) {
+    if (session_.ping_answered()) {
+      ping_deadline_ = kNoDeadline;
+    } else if (ping_deadline_ > now) {
+      return ping_deadline_;
+    } else {
+      // The peer's system may be gone without a word.
+      if (counters_ != nullptr) counters_->add(Counter::kHttp2PingTimeouts);
+      last_words_ = now;
+      return now;
+    }
+  }
+  if (received_ + after > now) return received_ + after;
+  session_.ping();
+  ping_deadline_ = deadline_after(now, engine_.options.http2_ping_timeout);
+  return ping_deadline_;
+}
+
+}  // namespace vigil::http
