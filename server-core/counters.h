@@ -67,6 +67,7 @@ enum class Counter : std::uint8_t {
   kForced,
   kHijackedClosed,
   kHijackedForced,
+  kHttp2Handling,  // a gauge: streams in handlers
   kHttp2Connections,
   kHttp2Requests,
   kHttp2PingTimeouts,

@@ -117,6 +117,11 @@ void EngineThread::serve_stream(Connection& connection,
                                 Http2Stream& stream) {
   Http2Exchange& exchange = *http2_exchange_;
   counters.add(Counter::kHttp2Requests);
+  struct Handling {
+    CounterSet& counters;
+    explicit Handling(CounterSet& set) : counters(set) { counters.add(Counter::kHttp2Handling); }
+    ~Handling() { counters.add(Counter::kHttp2Handling, -1); }
+  } handling(counters);
   if (!exchange.begin(http2, stream)) {
     counters.add(Counter::kBadRequests);
     write_error(exchange.response(), 400, "malformed request target");

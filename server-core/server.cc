@@ -272,6 +272,7 @@ ServerStats Server::stats() const {
   stats.connections.idle = get(Counter::kStateIdle);
   stats.connections.multiplexed = get(Counter::kStateMultiplexed);
   stats.connections.lingering = get(Counter::kStateLingering);
+  stats.http2.handling = get(Counter::kHttp2Handling);
   stats.http2.connections = get(Counter::kHttp2Connections);
   stats.http2.requests = get(Counter::kHttp2Requests);
   stats.http2.ping_timeouts = get(Counter::kHttp2PingTimeouts);

@@ -83,6 +83,7 @@ struct ServerStats {
   } queue;
 
   struct Http2 {
+    std::uint64_t handling = 0;  // streams in handlers, now
     std::uint64_t connections = 0;
     std::uint64_t requests = 0;       // also in ServerStats::requests
     std::uint64_t ping_timeouts = 0;  // connections closed because a PING was not answered
