@@ -17,6 +17,9 @@ static_assert(static_cast<std::size_t>(Counter::kHttp2AbuseLast) -
                   static_cast<std::size_t>(Counter::kHttp2Abuse) + 1 ==
               kHttp2AbuseKinds);
 
+// Announced bodies up to this size are collected before the handler starts: as long as its window.
+constexpr std::uint64_t kCollectBytesMax = 64 * 1024;
+
 Http2Session::Limits limits_of(const ServerOptions& options) {
   Http2Session::Limits limits;
   limits.streams_max = options.http2_max_streams;
@@ -223,7 +226,7 @@ void Http2Connection::on_request(Http2Stream& stream) {
   counters_->add(Counter::kRequests);
   // A body that its window has room for is collected, so a slow one holds no thread.
   const bool collect = !stream.request_ended && framing.content_length > 0 &&
-                       framing.content_length <= kStreamOutMax && !framing.expect_continue;
+                       framing.content_length <= kCollectBytesMax && !framing.expect_continue;
   if (collect) {
     stream.work = Http2Stream::Work::kCollecting;
   } else {
@@ -359,6 +362,11 @@ void Http2Connection::terminate(Http2Error error, MonotonicTime now) {
   last_words_ = std::min(last_words_, now + kLastWords);
 }
 
+void Http2Connection::trim(MonotonicTime now) {
+  const Lock lock(mutex_);
+  if (output_.empty() && received_ + kQuiet <= now) std::string().swap(output_);
+}
+
 MonotonicTime Http2Connection::look(EngineThread& thread) {
   Lock lock(mutex_);
   const MonotonicTime now = thread.now();
@@ -372,6 +380,7 @@ MonotonicTime Http2Connection::look(EngineThread& thread) {
   }
   // A handler may make its deadlines nearer, or leave the connection idle.
   if (!streams.empty()) next = std::min(next, deadline_after(now, engine_.timeouts.shortest));
+  if (output_.capacity() > std::string().capacity()) next = std::min(next, now + kQuiet);
   if (session_.guard().abuse()) last_words_ = std::min(last_words_, now + kLastWords);
   (void)pump(&thread.counters);
   counters_ = nullptr;

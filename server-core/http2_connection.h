@@ -42,10 +42,12 @@ struct Connection;
 class Http2Connection final : private Http2Events {
  public:
   // What write() keeps of one response beyond what the peer's window takes.
-  static constexpr std::size_t kStreamOutMax = 64 * 1024;
+  static constexpr std::size_t kStreamOutMax = 32 * 1024;
   static constexpr std::size_t kConnectionOutMax = 1024 * 1024;
   // Produced at once, for one send.
-  static constexpr std::size_t kOutputMax = 64 * 1024;
+  static constexpr std::size_t kOutputMax = 32 * 1024;
+  // A connection that has been quiet for so long keeps no output buffer.
+  static constexpr Duration kQuiet = std::chrono::seconds(1);
   // Between the two steps of the end, if the client does not answer the PING.
   static constexpr Duration kEndStep = std::chrono::seconds(1);
   // How long a client may take to read the last GOAWAY.
@@ -69,6 +71,8 @@ class Http2Connection final : private Http2Events {
   void note_writable();
   // Acts on deadlines that have passed. Gives the time of the next look.
   MonotonicTime look(EngineThread& thread);
+  // A deadline of look()'s has passed: if the connection has been quiet since, its output buffer goes.
+  void trim(MonotonicTime now);
   // Nothing is left to do on it, or its last words have had their time.
   bool over(MonotonicTime now);
   // The server goes down, or closes idle connections: the end in two steps.

@@ -10,6 +10,7 @@
 
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
+#include "server-core/http2_connection.h"
 #include "server-core/poller.h"
 
 namespace vigil::http {
@@ -149,6 +150,7 @@ EngineThread::Outcome EngineThread::end_of_deadline(Connection& connection) {
       counters.add(Counter::kTimeoutRead);
       break;
     case ConnectionState::kMultiplexed:
+      connection.http2->trim(now_);
       return watch_http2(connection);
     case ConnectionState::kHandling:
     case ConnectionState::kQueued:

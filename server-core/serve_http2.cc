@@ -89,10 +89,11 @@ void EngineThread::leave_http2(Connection& connection) {
 // must not touch the connection; the next leader goes on with it.
 bool EngineThread::run_ready(Connection& connection,
                              const std::shared_ptr<Http2Connection>& http2) {
+  const Poller& poller = connection.poller;  // with the next leader the connection may go
   MonotonicTime flushed = now_;
   while (Http2Stream* stream = http2->take_ready(now_)) {
     run_stream(connection, http2, *stream);
-    if (!leads(connection.poller)) return false;
+    if (!leads(poller)) return false;
     if (now_ - flushed < kBatchTime) continue;
     if (!http2->flush(*this)) return true;
     flushed = now_;
