@@ -98,13 +98,16 @@ void add_heap(ProcessSnapshot& snapshot, const Services& services) {
   }
   snapshot.heap.emplace();
   for (const sampler::StackSample& sample : profile->samples) {
+    // Inuse, with or without the alloc columns before them.
+    const std::int64_t objects = sample.values.end()[-2];
+    if (objects == 0) continue;
     auto frames = frames_of(sample.stack, services);
     leakwatch::drop_allocator_frames(frames);
     auto& site = snapshot.heap->emplace_back();
     site.functions = functions_of(frames);
     sampler::append_stack_text(site.stack, frames, sample.stack.end);
-    site.objects = sample.values.at(0);
-    site.bytes = sample.values.at(1);
+    site.objects = objects;
+    site.bytes = sample.values.end()[-1];
   }
 }
 

@@ -10,6 +10,7 @@
 #include "sampler/module_table.h"
 #include "sampler/profile.h"
 #include "sampler/symbolizer.h"
+#include "sampler/unwinder.h"
 
 namespace vigil::leakwatch {
 namespace {
@@ -27,8 +28,9 @@ Result<Heap> heap_by_site(sampler::HeapProfiler& profiler, Clock& clock) {
   Heap heap;
   for (const sampler::StackSample& sample : profile->samples) {
     Held& held = heap[sample.stack.frames];
-    held.objects += sample.values.at(0);
-    held.bytes += sample.values.at(1);
+    // Inuse, with or without the alloc columns before them.
+    held.objects += sample.values.end()[-2];
+    held.bytes += sample.values.end()[-1];
   }
   return heap;
 }
@@ -63,7 +65,11 @@ void drop_allocator_frames(std::vector<sampler::TextFrame>& frames) {
 
 Result<std::vector<GrownSite>> heap_growth(const std::function<void()>& body, Clock& clock,
                                            HeapGrowthOptions options) {
-  auto profiler = sampler::HeapProfiler::create();
+  sampler::Modules modules;
+  auto table = modules.refresh();
+  if (!table) return std::move(table).error();
+  sampler::Unwinder unwinder(modules);
+  auto profiler = sampler::HeapProfiler::create(modules, unwinder);
   if (!profiler) return std::move(profiler).error();
   const Result<void> enabled = (*profiler)->enable({.interval_bytes = options.interval_bytes});
   if (!enabled) return enabled.error();
@@ -75,8 +81,7 @@ Result<std::vector<GrownSite>> heap_growth(const std::function<void()>& body, Cl
   auto after = heap_by_site(**profiler, clock);
   if (!after) return std::move(after).error();
 
-  sampler::Modules modules;
-  auto table = modules.refresh();
+  table = modules.refresh();  // the body may have loaded a library
   if (!table) return std::move(table).error();
   auto symbolizer = sampler::Symbolizer::create({});
   if (!symbolizer) return std::move(symbolizer).error();
