@@ -131,6 +131,17 @@ constexpr MetricFamily kTimeouts{"vigil_http_timeouts_total", MetricType::kCount
                                  "Deadlines that passed, by phase.", "phase"};
 constexpr MetricFamily kLimitHits{"vigil_http_limit_hits_total", MetricType::kCounter,
                                   "Connections and requests refused, by limit.", "limit"};
+constexpr MetricFamily kHttp2Connections{"vigil_http2_connections_total", MetricType::kCounter,
+                                         "Connections that spoke HTTP/2."};
+constexpr MetricFamily kHttp2Requests{"vigil_http2_requests_total", MetricType::kCounter,
+                                      "Streams of HTTP/2 that were handled."};
+constexpr MetricFamily kHttp2PingTimeouts{
+    "vigil_http2_ping_timeouts_total", MetricType::kCounter,
+    "Connections closed because their peer did not answer a PING."};
+constexpr MetricFamily kHttp2Abuse{
+    "vigil_http2_abuse_total", MetricType::kCounter,
+    "Connections ended for abuse, by kind; window_overflow and header_list count every event.",
+    "kind"};
 constexpr MetricFamily kHeadersRefused{
     "vigil_http_headers_refused_total", MetricType::kCounter,
     "Response header fields dropped because they held CR, LF, NUL or a bad name."};
@@ -252,6 +263,12 @@ constexpr MetricField<PoolStats> kTimeoutPoolFields[] = {
      [](const PoolStats& from) -> MetricNumber { return from.leaked; }},
 };
 
+using http::Http2Abuse;
+
+std::uint64_t abuse(const ServerStats& from, Http2Abuse kind) {
+  return from.http2.abuse[static_cast<std::size_t>(kind)];
+}
+
 constexpr MetricField<ServerStats> kServerFields[] = {
     {"/connections/handshaking", &kConnections, "handshaking",
      [](const ServerStats& from) -> MetricNumber { return from.connections.handshaking; }},
@@ -269,6 +286,8 @@ constexpr MetricField<ServerStats> kServerFields[] = {
      [](const ServerStats& from) -> MetricNumber { return from.connections.flushing; }},
     {"/connections/idle", &kConnections, "idle",
      [](const ServerStats& from) -> MetricNumber { return from.connections.idle; }},
+    {"/connections/multiplexed", &kConnections, "multiplexed",
+     [](const ServerStats& from) -> MetricNumber { return from.connections.multiplexed; }},
     {"/connections/lingering", &kConnections, "lingering",
      [](const ServerStats& from) -> MetricNumber { return from.connections.lingering; }},
     {"/connections/open", nullptr, "",
@@ -282,7 +301,9 @@ constexpr MetricField<ServerStats> kServerFields[] = {
     {"/accept_errors", &kAcceptErrors, "",
      [](const ServerStats& from) -> MetricNumber { return from.accept_errors; }},
     {"/in_flight", &kInFlight, "",
-     [](const ServerStats& from) -> MetricNumber { return from.connections.handling; }},
+     [](const ServerStats& from) -> MetricNumber {
+       return from.connections.handling + from.http2.handling;
+     }},
     {"/requests", nullptr, "",
      [](const ServerStats& from) -> MetricNumber { return from.requests; }},
     {"/status/1xx", &kResponses, "1xx",
@@ -333,6 +354,44 @@ constexpr MetricField<ServerStats> kServerFields[] = {
      [](const ServerStats& from) -> MetricNumber { return from.limits_hit.filters; }},
     {"/limits_hit/accept_pauses", &kLimitHits, "accept_pauses",
      [](const ServerStats& from) -> MetricNumber { return from.limits_hit.accept_pauses; }},
+    {"/http2/connections", &kHttp2Connections, "",
+     [](const ServerStats& from) -> MetricNumber { return from.http2.connections; }},
+    {"/http2/requests", &kHttp2Requests, "",
+     [](const ServerStats& from) -> MetricNumber { return from.http2.requests; }},
+    {"/http2/ping_timeouts", &kHttp2PingTimeouts, "",
+     [](const ServerStats& from) -> MetricNumber { return from.http2.ping_timeouts; }},
+    {"/http2/abuse/rapid_reset", &kHttp2Abuse, "rapid_reset",
+     [](const ServerStats& from) -> MetricNumber { return abuse(from, Http2Abuse::kRapidReset); }},
+    {"/http2/abuse/provoked_reset", &kHttp2Abuse, "provoked_reset",
+     [](const ServerStats& from) -> MetricNumber {
+       return abuse(from, Http2Abuse::kProvokedReset);
+     }},
+    {"/http2/abuse/continuation", &kHttp2Abuse, "continuation",
+     [](const ServerStats& from) -> MetricNumber {
+       return abuse(from, Http2Abuse::kContinuation);
+     }},
+    {"/http2/abuse/settings", &kHttp2Abuse, "settings",
+     [](const ServerStats& from) -> MetricNumber { return abuse(from, Http2Abuse::kSettings); }},
+    {"/http2/abuse/ping", &kHttp2Abuse, "ping",
+     [](const ServerStats& from) -> MetricNumber { return abuse(from, Http2Abuse::kPing); }},
+    {"/http2/abuse/empty_data", &kHttp2Abuse, "empty_data",
+     [](const ServerStats& from) -> MetricNumber { return abuse(from, Http2Abuse::kEmptyData); }},
+    {"/http2/abuse/priority", &kHttp2Abuse, "priority",
+     [](const ServerStats& from) -> MetricNumber { return abuse(from, Http2Abuse::kPriority); }},
+    {"/http2/abuse/window_update", &kHttp2Abuse, "window_update",
+     [](const ServerStats& from) -> MetricNumber {
+       return abuse(from, Http2Abuse::kWindowUpdate);
+     }},
+    {"/http2/abuse/window_overflow", &kHttp2Abuse, "window_overflow",
+     [](const ServerStats& from) -> MetricNumber {
+       return abuse(from, Http2Abuse::kWindowOverflow);
+     }},
+    {"/http2/abuse/header_list", &kHttp2Abuse, "header_list",
+     [](const ServerStats& from) -> MetricNumber { return abuse(from, Http2Abuse::kHeaderList); }},
+    {"/http2/abuse/header_bomb", &kHttp2Abuse, "header_bomb",
+     [](const ServerStats& from) -> MetricNumber { return abuse(from, Http2Abuse::kHeaderBomb); }},
+    {"/http2/abuse/unread", &kHttp2Abuse, "unread",
+     [](const ServerStats& from) -> MetricNumber { return abuse(from, Http2Abuse::kUnread); }},
     {"/headers_refused", &kHeadersRefused, "",
      [](const ServerStats& from) -> MetricNumber { return from.headers_refused; }},
     {"/headers_late", &kHeadersLate, "",

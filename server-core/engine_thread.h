@@ -157,7 +157,7 @@ class EngineThread {
 
   // serve_http2.cc
   enum class Preface : std::uint8_t { kOther, kPart, kWhole };
-  Preface compare_with_preface(std::string_view input) const;
+  Preface compare_with_preface(const Connection& connection, std::string_view input) const;
   Outcome begin_http2(Connection& connection, std::string_view input);
   Outcome serve_multiplexed(Connection& connection);
   Outcome watch_http2(Connection& connection);

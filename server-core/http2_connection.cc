@@ -1,5 +1,7 @@
 #include "server-core/http2_connection.h"
 
+#include <sys/epoll.h>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -103,6 +105,12 @@ bool Http2Connection::flush(EngineThread& thread) {
   return whole;
 }
 
+void Http2Connection::watch_input() {
+  const Lock lock(mutex_);
+  const std::uint32_t output = blocked_ ? std::uint32_t{EPOLLOUT} : 0;
+  if (connection_ != nullptr) connection_->poller.report_again(*connection_, EPOLLIN | output);
+}
+
 void Http2Connection::note_writable() {
   const Lock lock(mutex_);
   blocked_ = false;
@@ -185,6 +193,7 @@ bool Http2Connection::send_produced(CounterSet* counters) {
       if (counters != nullptr) counters->add(Counter::kBytesSent, sent);
     } else if (errno == EAGAIN) {
       blocked_ = true;
+      connection_->poller.report_again(*connection_, EPOLLOUT);
     } else if (errno != EINTR) {
       broken_ = true;
       return false;
@@ -200,7 +209,7 @@ void Http2Connection::wake_leader_if_needed() {
   const bool runnable = !ready_.empty() && out_total_ <= kConnectionOutMax;
   const bool ending = ending_ != Ending::kNo && session_.streams().empty();
   if (runnable || ending || broken_ || session_.ended()) {
-    connection_->poller.report_again(*connection_);
+    connection_->poller.report_soon(*connection_);
   }
 }
 

@@ -67,6 +67,8 @@ class Http2Connection final : private Http2Events {
   Http2Stream* take_ready(MonotonicTime now);
   // Sends what there is. false: the socket is broken.
   bool flush(EngineThread& thread);
+  // More input shall be reported, also what has come already.
+  void watch_input();
   // The socket takes bytes again.
   void note_writable();
   // Acts on deadlines that have passed. Gives the time of the next look.

@@ -49,9 +49,11 @@ void Http2Response::set_read_deadline(MonotonicTime deadline) {
 
 Result<void> Http2Response::set_trailer(std::string_view name, std::string_view value) {
   if (error_) return *error_;
+  if (Result<void> ok = check_trailer(name, value); !ok) return ok;
   const bool possible = head_sent() ? mode_ == Mode::kBody : !head_request_;
   if (!possible) return Error(ErrorCode::kUnsupported, "this response cannot have trailers");
-  return add_trailer(name, value);
+  trailers_.set(name, value);
+  return {};
 }
 
 Result<void> Http2Response::inform(int status, const HeaderMap& fields) {
@@ -76,7 +78,7 @@ Result<void> Http2Response::inform(int status, const HeaderMap& fields) {
 void Http2Response::compose_fields(std::string_view unbuffered,
                                    std::optional<std::uint64_t> length) {
   fields_.clear();
-  add_field("date", thread_.date.get(thread_.engine().clock, thread_.now()));
+  bool has_date = false;
   for (std::size_t i = 0; i < headers_.size(); ++i) {
     const HeaderField field = headers_.at(i);
     if (is_framing_field(field.name)) {
@@ -84,6 +86,7 @@ void Http2Response::compose_fields(std::string_view unbuffered,
           equals_ignoring_case(field.name, "connection") && list_has_token(field.value, "close");
       continue;
     }
+    has_date |= equals_ignoring_case(field.name, "date");
     // Meant for HTTP/1.1's connection (RFC 9113 §8.2.2).
     if (equals_ignoring_case(field.name, "upgrade")) continue;
     // An empty one says that there shall be none.
@@ -91,6 +94,7 @@ void Http2Response::compose_fields(std::string_view unbuffered,
     fields_.push_back(field);
   }
   report_refused_fields();
+  if (!has_date) add_field("date", thread_.date.get(thread_.engine().clock, thread_.now()));
   if (const std::string_view type = type_of_body(unbuffered); !type.empty()) {
     add_field("content-type", type);
   }

@@ -323,6 +323,13 @@ void Poller::report_again(Connection& connection, std::uint32_t events) {
   epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, connection.fd.get(), &event);
 }
 
+void Poller::report_soon(Connection& connection) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.ptr = &connection;
+  epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, connection.fd.get(), &event);
+}
+
 void Poller::park(Connection& connection, EngineThread& thread) {
   connection.flags.store(0, std::memory_order_relaxed);
   arm(connection, thread);

@@ -68,6 +68,10 @@ class Poller {
   // thread that owns the connection.
   void report_again(Connection& connection, std::uint32_t events);
 
+  // Has epoll report it at once, or as soon as its socket takes bytes. Any thread, while the
+  // connection is known to live.
+  void report_soon(Connection& connection);
+
   void watch_listener(int fd);
   void unwatch_listener(int fd);
 

@@ -95,12 +95,6 @@ std::optional<std::uint64_t> ResponseBase::declared_length() {
   return std::nullopt;
 }
 
-Result<void> ResponseBase::add_trailer(std::string_view name, std::string_view value) {
-  if (Result<void> ok = check_trailer(name, value); !ok) return ok;
-  trailers_.set(name, value);
-  return {};
-}
-
 void ResponseBase::report_refused_fields() {
   if (headers_.refused() == 0) return;
   thread_.counters.add(Counter::kHeadersRefused, headers_.refused());

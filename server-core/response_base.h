@@ -59,8 +59,6 @@ class ResponseBase : public ResponseWriter {
   std::string_view type_of_body(std::string_view unbuffered) const;
   // Whether the field goes out as it is: not the framing fields, which are the server's.
   static bool is_framing_field(std::string_view name);
-  // As set_trailer(), where the response may have trailers.
-  Result<void> add_trailer(std::string_view name, std::string_view value);
   // Counts and logs fields that HeaderMap refused.
   void report_refused_fields();
   // The head goes out now: counts its status, and remembers it for note_late_changes().

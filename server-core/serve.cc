@@ -293,7 +293,8 @@ void EngineThread::keep_input(Connection& connection, std::string_view input) {
 
 EngineThread::Outcome EngineThread::serve_head(Connection& connection, std::string_view& input) {
   RequestParser::Status status = RequestParser::Status::kIncomplete;
-  const Preface preface = connection.requests == 0 ? compare_with_preface(input) : Preface::kOther;
+  const Preface preface =
+      connection.requests == 0 ? compare_with_preface(connection, input) : Preface::kOther;
   if (preface == Preface::kWhole) return begin_http2(connection, input);
   if (preface == Preface::kOther) status = parser_.parse(input, connection.scanner);
   switch (status) {

@@ -19,7 +19,12 @@ constexpr Duration kBatchTime = HandlerProfile::kShort;
 
 // What a new connection's first bytes are to HTTP/2's preface. The preface is no request of HTTP/1.1,
 // so what may become it must wait for its end.
-EngineThread::Preface EngineThread::compare_with_preface(std::string_view input) const {
+EngineThread::Preface EngineThread::compare_with_preface(const Connection& connection,
+                                                         std::string_view input) const {
+  if (connection.channel) {
+    // Agreed upon: what does not begin with the preface is an error that the session answers.
+    return connection.channel->protocol() == "h2" ? Preface::kWhole : Preface::kOther;
+  }
   if (!engine_.options.http2_cleartext) return Preface::kOther;
   if (input.starts_with(kHttp2Preface)) return Preface::kWhole;
   return kHttp2Preface.starts_with(input) ? Preface::kPart : Preface::kOther;
@@ -31,7 +36,7 @@ void EngineThread::resume_multiplexed(Connection& connection) {
 
 void EngineThread::drain_multiplexed(Connection& connection) {
   connection.http2->drain(*this);
-  connection.poller.report_again(connection);  // there may be nothing to wait for
+  connection.poller.report_soon(connection);  // there may be nothing to wait for
 }
 
 // The connection speaks HTTP/2; `input` is what it has sent so far, from the preface on.
@@ -56,13 +61,11 @@ EngineThread::Outcome EngineThread::serve_multiplexed(Connection& connection) {
     if (http2->over(now_)) return end_http2(connection);
     if (http2->runnable()) continue;
     if (input == Http2Connection::Input::kGone) return close_in_order(connection);
-    if (input == Http2Connection::Input::kEmpty) break;
-    if (++reads > kReadsMax) {
-      connection.poller.report_again(connection);
-      break;
-    }
+    if (input == Http2Connection::Input::kEmpty || ++reads > kReadsMax) break;
     input = http2->receive({scratch_.get(), kScratchBytes}, *this);
   }
+  // An edge that was swallowed comes back (P3.5), and what was left by kReadsMax.
+  http2->watch_input();
   return watch_http2(connection);
 }
 

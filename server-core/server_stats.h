@@ -12,8 +12,8 @@
 #include "base/clock.h"
 #include "leakwatch/task_registry.h"
 #include "server-core/handler_metrics.h"
-#include "server-core/websocket_counters.h"
 #include "server-core/http2_guard.h"
+#include "server-core/websocket_counters.h"
 
 namespace vigil::http {
 

@@ -65,7 +65,7 @@ struct TlsOptions {
 
   // The protocols that ALPN may choose, ours first. A client that offers ALPN and none of these is
   // refused (no_application_protocol); one without ALPN gets HTTP/1.1. Empty: ALPN is ignored.
-  std::vector<std::string> alpn = {"http/1.1"};
+  std::vector<std::string> alpn = {"h2", "http/1.1"};
 };
 
 // What was agreed upon with one client.
