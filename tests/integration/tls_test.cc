@@ -72,7 +72,7 @@ TEST_CASE("TLS: s_client resumes, gets what it asks for, and no old version") {
   const std::string session = pki.folder() + "/session";
   for (const char* version : {"-tls1_2", "-tls1_3"}) {
     const Finished first =
-        s_client(demo, std::string(version) + " -sess_out " + session + " -alpn h2,http/1.1");
+        s_client(demo, std::string(version) + " -sess_out " + session + " -alpn h3,http/1.1");
     CHECK(has(first.out, "New, "));
     CHECK(has(first.out, "hello, world"));
     CHECK(has(first.out, "ALPN protocol: http/1.1"));
@@ -80,6 +80,7 @@ TEST_CASE("TLS: s_client resumes, gets what it asks for, and no old version") {
     CHECK(has(second.out, "Reused, "));
     CHECK(has(second.out, "hello, world"));
   }
+  CHECK(has(s_client(demo, "-alpn http/1.1,h2").out, "ALPN protocol: h2"));
   CHECK(has(s_client(demo, "-alpn nonsense").out, "no application protocol"));
   CHECK_FALSE(has(s_client(demo, "-tls1_1 -cipher DEFAULT@SECLEVEL=0").out, "hello, world"));
 }
