@@ -67,7 +67,8 @@ struct Fixture {
 
 TEST_CASE(
     "a WebSocket opens with the answer to its key, and echoes whole and fragmented messages") {
-  Fixture f({.subprotocols = {"chat"}});
+  const std::string large(100'000, 'x');  // several reads, an eight-byte length
+  Fixture f({.subprotocols = {"chat"}, .message_bytes_max = large.size()});
   WebSocketClient client = f.connect("Sec-WebSocket-Protocol: x, chat\r\n");
   REQUIRE(client.open());
   CHECK(client.response().header("sec-websocket-accept") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
@@ -92,8 +93,6 @@ TEST_CASE(
   CHECK(frame.first == (kFin | kBinary));
   CHECK(frame.payload == "one two three");
 
-  const std::string large(100'000, 'x');  // several reads, an eight-byte length
-  f.options.message_bytes_max = large.size();
   WebSocketClient second = f.connect();
   second.send(kFin | kText, large);
   CHECK((second.read_frame().payload == large));
