@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "base/text.h"
+#include "sampler/slot_edge.h"
 #include "sampler/thread_work.h"
 
 namespace vigil {
@@ -47,6 +48,7 @@ LabelsRef merged(const LabelSet* outer, LabelList labels) {
   set->pairs.reserve((outer == nullptr ? 0 : outer->pairs.size()) + labels.size());
   if (outer != nullptr) set->pairs = outer->pairs;
   for (const auto& [key, value] : labels) set_label(*set, key, value);
+  release_to_slots(owner.counted());
   return owner;
 }
 

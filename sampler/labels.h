@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "sampler/sigsafe/thread_work.h"
+#include "sampler/slot_edge.h"
 
 namespace vigil {
 namespace sampler {
@@ -65,6 +66,7 @@ class LabelsRef {
 
 // Gives a slot's reference back.
 inline void release_labels(sigsafe::WorkMark& work) {
+  acquire_from_slot(work.labels);
   LabelsRef::adopt(std::exchange(work.labels, nullptr));
 }
 

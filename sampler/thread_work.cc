@@ -9,6 +9,8 @@
 #include <new>
 #include <unordered_map>
 
+#include "sampler/slot_edge.h"
+
 namespace vigil::sampler {
 namespace {
 
@@ -54,12 +56,17 @@ void forget_others_after_fork() {
   listed().by_tid.emplace(t_unlisting.tid, &t_listed);
 }
 
+ThreadWork shared_work(const sigsafe::WorkMark& mark) {
+  return {mark.name, mark.task, MonotonicTime(Duration(mark.started_ns)),
+          LabelsRef::share(mark.labels)};
+}
+
 // Holds the list's lock.
 ThreadWork read_work(ListedThread& thread) {
   sigsafe::WorkMark mark = thread.work->read_task();
   const std::lock_guard lock(thread.labels_mutex);
   mark.labels = thread.work->labels.load(std::memory_order_acquire);
-  return work_of(mark);
+  return shared_work(mark);
 }
 
 struct StringHash {
@@ -105,6 +112,7 @@ const WorkName* work_name(std::string_view text) {
   const NameParts parts = split_name(name.text);
   name.method = parts.method;
   name.route = parts.route;
+  release_to_slots(&name);
   return &name;
 }
 
@@ -131,14 +139,15 @@ LabelsRef exchange_labels(LabelsRef labels) {
 }
 
 ThreadWork work_of(const sigsafe::WorkMark& mark) {
-  return {mark.name, mark.task, MonotonicTime(Duration(mark.started_ns)),
-          LabelsRef::share(mark.labels)};
+  acquire_from_slot(mark.name);
+  acquire_from_slot(mark.labels);
+  return shared_work(mark);
 }
 
 ThreadWork own_work() {
   sigsafe::WorkMark mark = sigsafe::t_work.read_task();
   mark.labels = sigsafe::t_work.labels.load(std::memory_order_relaxed);
-  return work_of(mark);
+  return shared_work(mark);
 }
 
 ThreadWork work_of_thread(pid_t tid) {

@@ -49,7 +49,7 @@ struct ThreadWork {
   LabelsRef labels;
 };
 
-// Of a mark that a handler left; shares its labels.
+// Of a mark that a handler left in a slot; shares its labels.
 ThreadWork work_of(const sigsafe::WorkMark& mark);
 // Of the calling thread.
 ThreadWork own_work();
