@@ -103,10 +103,11 @@ struct Blocking {
   }
   ~Blocking() { semctl(semaphores, 0, IPC_RMID); }
 
-  void feed() {
-    REQUIRE(write(fed_pipe[1], "xx", 2) == 2);
-    REQUIRE(write(fed_pair[1], "xx", 2) == 2);
-    sem_post(&fed_posix);
+  // False if not all of them could be fed.
+  bool feed() {
+    const bool pipe_fed = write(fed_pipe[1], "xx", 2) == 2;
+    const bool pair_fed = write(fed_pair[1], "xx", 2) == 2;
+    return sem_post(&fed_posix) == 0 && pipe_fed && pair_fed;
   }
 
   std::vector<Kind> kinds();
@@ -121,7 +122,6 @@ std::vector<Kind> Blocking::kinds() {
     FD_SET(pipe_in[0], &fds);
     return pipe_in[0] + 1;
   };
-  static char byte[8];
   return {
       {"nanosleep", [] { return nanosleep(&kBlock, nullptr) == 0; }},
       {"clock_nanosleep",
@@ -185,7 +185,9 @@ std::vector<Kind> Blocking::kinds() {
       {"mq_timedreceive",
        [this] {
          const timespec until = in_block_time(CLOCK_REALTIME);
-         return timed_out(mq_timedreceive(queue, byte, 8, nullptr, &until), ETIMEDOUT);
+         char message[8];
+         return timed_out(mq_timedreceive(queue, message, sizeof message, nullptr, &until),
+                          ETIMEDOUT);
        }},
       {"sem_timedwait",
        [this] {
@@ -197,12 +199,24 @@ std::vector<Kind> Blocking::kinds() {
          return timed_out(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &kBlock, nullptr, 0),
                           ETIMEDOUT);
        }},
-      {"recv with SO_RCVTIMEO", [this] { return timed_out(recv(pair[0], byte, 1, 0), EAGAIN); }},
+      {"recv with SO_RCVTIMEO",
+       [this] {
+         char byte = 0;
+         return timed_out(recv(pair[0], &byte, 1, 0), EAGAIN);
+       }},
       {"send with SO_SNDTIMEO", [this] { return timed_out(send(full[0], "x", 1, 0), EAGAIN); }},
       {"accept with SO_RCVTIMEO",
        [this] { return timed_out(accept(listener, nullptr, nullptr), EAGAIN); }},
-      {"read of a pipe", [this] { return read(fed_pipe[0], byte, 2) > 0; }},
-      {"recv", [this] { return recv(fed_pair[0], byte, 2, 0) > 0; }},
+      {"read of a pipe",
+       [this] {
+         char bytes[2];
+         return read(fed_pipe[0], bytes, sizeof bytes) > 0;
+       }},
+      {"recv",
+       [this] {
+         char bytes[2];
+         return recv(fed_pair[0], bytes, sizeof bytes, 0) > 0;
+       }},
       {"sem_wait", [this] { return sem_wait(&fed_posix) == 0; }},
   };
 }
@@ -221,6 +235,7 @@ std::map<std::string, std::int64_t> interruptions(Duration duration,
   const std::vector<Kind> kinds = blocking.kinds();
   std::vector<Count> counts(kinds.size());
   std::atomic<bool> stop{false};
+  std::atomic<int> unfed{0};
   std::vector<std::thread> threads;
   for (std::size_t i = 0; i < kinds.size(); ++i) {
     threads.emplace_back([&, i] {
@@ -233,7 +248,7 @@ std::map<std::string, std::int64_t> interruptions(Duration duration,
   }
   std::thread feeder([&] {
     while (!stop) {
-      blocking.feed();
+      if (!blocking.feed()) ++unfed;
       std::this_thread::sleep_for(std::chrono::milliseconds(kBlockMs));
     }
   });
@@ -241,8 +256,9 @@ std::map<std::string, std::int64_t> interruptions(Duration duration,
   stop = true;
   // The fed calls may be waiting for one more.
   feeder.join();
-  blocking.feed();
+  if (!blocking.feed()) ++unfed;
   for (std::thread& thread : threads) thread.join();
+  CHECK(unfed == 0);
   std::map<std::string, std::int64_t> by_kind;
   for (std::size_t i = 0; i < kinds.size(); ++i) {
     calls += counts[i].calls;
