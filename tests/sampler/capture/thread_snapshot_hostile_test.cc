@@ -224,6 +224,10 @@ TEST_CASE_METHOD(Sampling,
 TEST_CASE_METHOD(Sampling, "several collectors at once take turns") {
   std::atomic<bool> stop{false};
   TestThread running([&] { test_spin(stop); });
+  // On a busy machine it may not have come to its function yet.
+  const auto until = clock.now() + 10s;
+  while (!has_test_functions(capture_one(running.tid()).stack) && clock.now() < until) {
+  }
   std::atomic<int> whole{0};
   std::vector<std::thread> callers;
   for (int i = 0; i < 4; ++i) {
