@@ -6,6 +6,7 @@
 
 #include "tests/support/catch.h"
 #include "tests/support/demo.h"
+#include "tests/support/go_pprof.h"
 #include "tests/support/test_pki.h"
 
 using namespace vigil;
@@ -131,4 +132,38 @@ TEST_CASE("TLS: flags that do not go together, and files that are no good, are n
   const Finished missing = start({"--tls-cert=/nonexistent.pem", "--tls-key=" + good.key_file});
   CHECK(missing.exit_status == 1);
   CHECK(missing.err == "vigil-demo: TLS: /nonexistent.pem: No such file or directory\n");
+}
+
+TEST_CASE("TLS: ALPN chooses HTTP/2 for curl and h2load, and HTTP/1.1 where that is asked for") {
+  TestPki pki;
+  const Demo demo(flags_of(pki.issue("shop", "shop.test", {"shop.test"})));
+  const std::vector<std::string> version = {"-o", "/dev/null", "-w",
+                                            "%{http_version} %{http_code}"};
+  CHECK(curl(demo, pki, "shop.test", "/hello", version).out == "2 200");
+  std::vector<std::string> old = version;
+  old.push_back("--http1.1");
+  CHECK(curl(demo, pki, "shop.test", "/hello", old).out == "1.1 200");
+  const Finished load = run(
+      {"h2load", "-c4", "-m8", "-n2000", "https://" + format_host_port(demo.address()) + "/hello"});
+  INFO(load.out);
+  CHECK(has(load.out, "Application protocol: h2"));
+  CHECK(has(load.out, "2000 succeeded, 0 failed, 0 errored"));
+  CHECK(has(demo.debug_get("/metrics").body, "vigil_http2_connections_total{server=\"main\"} 5"));
+}
+
+TEST_CASE("TLS: Chromium loads a page over HTTP/2, and the page opens a WebSocket") {
+  TestPki pki;
+  const Demo demo(flags_of(pki.issue("shop", "shop.test", {"shop.test"})));
+  const TemporaryFolder profile;
+  const Finished browser = run(
+      {"chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+       "--no-first-run", "--disable-background-networking", "--disable-component-update",
+       "--disable-sync", "--ignore-certificate-errors", "--user-data-dir=" + profile.path.string(),
+       "--timeout=5000", "--virtual-time-budget=5000", "--dump-dom",
+       "https://" + format_host_port(demo.address()) + "/ws.html"});
+  INFO(browser.err);
+  CHECK(has(browser.out, "<li>hello, socket</li>"));
+  const std::string metrics = demo.debug_get("/metrics").body;
+  CHECK(has(metrics, "vigil_http2_connections_total{server=\"main\"} 1\n"));
+  CHECK(has(metrics, "vigil_websocket_messages_total{server=\"main\",direction=\"out\"} 1\n"));
 }
