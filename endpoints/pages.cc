@@ -9,13 +9,14 @@
 #include "endpoints/capture_parameters.h"
 #include "endpoints/contention.h"
 #include "endpoints/guard.h"
-#include "endpoints/legacy.h"
 #include "endpoints/leakcheck.h"
+#include "endpoints/legacy.h"
 #include "endpoints/metrics.h"
 #include "endpoints/process.h"
 #include "endpoints/profiles.h"
 #include "endpoints/snapshots.h"
 #include "endpoints/tasks.h"
+#include "endpoints/trace.h"
 #include "sampler/proc_thread.h"
 #include "server-core/router.h"
 
@@ -92,6 +93,12 @@ constexpr PageEntry kPages[] = {
      .render = fgprof_page,
      .kind = PageKind::kCapture,
      .description = "The wall-clock profile under the name that Parca and Alloy ask for."},
+    {.path = "/debug/pprof/trace",
+     .render = trace_page,
+     .kind = PageKind::kRecording,
+     .description =
+         "What requests and threads did, one after the other: save it and open it in "
+         "ui.perfetto.dev or chrome://tracing. The seconds parameter (1) may be a fraction."},
     {.path = "/debug/pprof/cmdline",
      .render = cmdline_page,
      .description = "The command line of this program; values that look secret are hidden."},
@@ -118,9 +125,9 @@ constexpr PageEntry kPages[] = {
          "stack. format=json for programs."},
     {.path = "/debug/leakcheck",
      .render = leakcheck_page,
-     .description =
-         "All that can leak, in JSON, for the program vigil-leakcheck: tasks, threads, descriptors, "
-         "sockets, timers, child processes, the heap by call site, what is stuck."},
+     .description = "All that can leak, in JSON, for the program vigil-leakcheck: tasks, threads, "
+                    "descriptors, "
+                    "sockets, timers, child processes, the heap by call site, what is stuck."},
     {.path = "/metrics",
      .render = metrics_page,
      .description =
@@ -157,7 +164,7 @@ std::string count_of(const PageEntry& page, const Services& services) {
 
 // "text · folded · flame", as links.
 std::string forms_of(const PageEntry& entry) {
-  if (entry.kind == PageKind::kPlain) return "";
+  if (entry.kind == PageKind::kPlain || entry.kind == PageKind::kRecording) return "";
   const std::string_view seconds = entry.kind == PageKind::kCapture ? "&amp;seconds=5" : "";
   return fmt::format(
       "<a href=\"{0}?debug=1{1}\">text</a> <a href=\"{0}?format=folded{1}\">folded</a> "
@@ -187,7 +194,7 @@ void write_page(http::ResponseWriter& response, const Page& page) {
 
 // Whether the page will take its time over this request.
 bool takes_its_seconds(const PageEntry& entry, const http::Request& request) {
-  if (entry.kind == PageKind::kCapture) return true;
+  if (entry.kind == PageKind::kCapture || entry.kind == PageKind::kRecording) return true;
   return entry.kind == PageKind::kSnapshot && request.query("seconds").has_value();
 }
 
@@ -197,9 +204,9 @@ void extend_write_deadline(http::ResponseWriter& response, const http::Request& 
                            const Services& services) {
   if (request.deadline() == kNoDeadline) return;
   const auto text = request.query("seconds");
-  const auto seconds = parse_integer(text.value_or(""), 1, services.seconds_max);
-  const auto longer =
-      std::chrono::seconds(seconds ? *seconds : std::int64_t{kCaptureSecondsDefault});
+  // A fraction is what only some pages take; to the others it is no number.
+  const auto seconds = fractional_seconds_parameter(text.value_or(""), services.seconds_max);
+  const Duration longer = seconds ? *seconds : std::chrono::seconds(kCaptureSecondsDefault);
   response.set_write_deadline(request.deadline() + longer);
 }
 

@@ -21,6 +21,7 @@ enum class PageKind : std::uint8_t {
   kSnapshot,  // a profile that answers at once, or with the difference over `seconds`: text, folded,
               // flame graph
   kCapture,   // a profile that always takes its seconds: the same, over five of them
+  kRecording,  // takes its seconds, and has one form only
 };
 
 struct PageEntry {

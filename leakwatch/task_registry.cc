@@ -4,6 +4,7 @@
 #include <cassert>
 
 #include "base/thread_id.h"
+#include "sampler/trace/trace_buffer.h"
 
 namespace vigil::leakwatch {
 namespace {
@@ -263,10 +264,23 @@ Task::Task(TaskRegistry& registry, TaskLabel label, const TaskStart& start)
 }
 
 Task::~Task() {
+  if (sampler::trace::recording()) [[unlikely]]
+    trace_end();
   sampler::leave_task(outer_work_);
   TaskRegistry::current_ = outer_;
   set_current_scope(outer_scope_);
   registry_.end(claim_);
+}
+
+// Its begin is in its slot still.
+void Task::trace_end() const {
+  const std::optional<TaskInfo> info = registry_.find(claim_.id);
+  if (!info) return;
+  sampler::trace::emit({.kind = sampler::TraceKind::kTask,
+                        .begin_ns = info->started.time_since_epoch().count(),
+                        .end_ns = registry_.clock().now().time_since_epoch().count(),
+                        .id = static_cast<std::uint64_t>(info->id),
+                        .name = info->label});
 }
 
 TaskId Task::current() { return TaskRegistry::current_.claim.id; }

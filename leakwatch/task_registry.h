@@ -245,6 +245,9 @@ class Task {
   static TaskProgress stream(Duration stalled_after);
 
  private:
+  // Tells a trace that is being recorded of the whole task.
+  void trace_end() const;
+
   TaskRegistry& registry_;
   TaskRegistry::Current outer_;
   ScopeId outer_scope_;

@@ -15,6 +15,7 @@
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
 #include "server-core/poller.h"
+#include "server-core/request_trace.h"
 
 namespace vigil::http {
 namespace {
@@ -191,6 +192,8 @@ void Acceptor::admit(UniqueFd socket, const PeerAddress& peer, EngineThread& thr
     thread.set_state(*connection, tls ? ConnectionState::kHandshaking : ConnectionState::kNew);
     connection->set_deadline(deadline_after(
         thread.now(), tls ? engine_.timeouts.handshake : engine_.timeouts.read_header));
+    if (sampler::trace::recording()) [[unlikely]]
+      trace_accept(*connection, engine_.clock.now());
   } else {
     engine_.turned_away.fetch_add(1, std::memory_order_relaxed);
     thread.turn_away(*connection);

@@ -167,6 +167,8 @@ struct Connection {
   bool peer_gone = false;        // the peer has closed its side: behind what it sent is the end
   std::uint32_t requests = 0;    // heads so far
   MonotonicTime began{};         // accept, or the first byte of the present request
+  MonotonicTime heard{};         // its very first byte (of the protocol: after TLS is agreed upon)
+  std::uint64_t trace_id = 0;    // its number in traces; 0: none yet
   HeadScanner scanner;           // where the scan of `input` stands
   std::string input;             // an incomplete head, or head and part of a small body
   std::size_t input_needed = 0;  // in kReadingBody: head and body

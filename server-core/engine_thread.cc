@@ -171,9 +171,11 @@ void EngineThread::call_root(Connection& connection, AnyExchange& exchange) {
     }
   }
   handler_started_ns_.store(now_.time_since_epoch().count(), std::memory_order_relaxed);
+  times_.handler = now_;
   invoke_root(connection, exchange);
   const std::int64_t started = handler_started_ns_.exchange(0, std::memory_order_relaxed);
   const Duration took = read_clock().time_since_epoch() - Duration(started);
+  times_.handled = now_;
   drop_turn();
   counters.add(leading_ != nullptr ? Counter::kRanInline : Counter::kRanHandedOver);
   profile_->record(took);

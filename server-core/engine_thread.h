@@ -18,6 +18,7 @@
 #include "server-core/date.h"
 #include "server-core/exchange.h"
 #include "server-core/request_parser.h"
+#include "server-core/request_trace.h"
 #include "server-core/server_stats.h"
 
 namespace vigil::http {
@@ -186,6 +187,7 @@ class EngineThread {
   std::uint64_t turn_ = 0;  // the poller's turn that this thread's inline handler runs in; 0: none
   Connection* current_ = nullptr;      // whose request runs now
   HandlerProfile* profile_ = nullptr;  // of what runs now
+  RequestTimes times_;                 // of the request that is served
   MonotonicTime now_{};
 
   std::unique_ptr<char[]> scratch_;

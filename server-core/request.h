@@ -136,7 +136,7 @@ class Request {
   bool body_unannounced() const { return head_.body_unannounced; }
 
   // The pattern of the route that has been found ("GET /orders/{id}"); empty before, and where
-  // there is no router. Lives as long as the router.
+  // there is no router. Lives as long as the process.
   std::string_view route() const { return route_; }
 
   // What middleware has attached for those inside it (request_log.h); null without.
@@ -206,7 +206,7 @@ class Request {
     return replaced_context_ ? replaced_context_->stop_token() : transport_->stop_token();
   }
 
-  // For Router.
+  // For Router. `pattern` must live as long as the process.
   void set_route(std::string_view pattern) { route_ = pattern; }
   // Makes this, a copy of `other` with a head of its own, know what the router has found for
   // `other`, and see the same path.

@@ -321,7 +321,8 @@ void Router::operator()(ResponseWriter& response, Request& request) const {
   Route* route = search.find(tree_->root, request.raw_path().substr(1));
   if (route != nullptr) {
     fill_path_values(*route, request);
-    request.set_route(route->text);
+    // The label's text, which lives as long as the process: a trace keeps it.
+    request.set_route(route->label.text());
     const leakwatch::Task task(tree_->registry, route->label, request.start_time());
     if (request.enter_route(route->profile, task.id()) == RouteAdmission::kBusy) {
       response.headers().set("Retry-After", "1");

@@ -94,6 +94,8 @@ EngineThread::Outcome EngineThread::flush_output(Connection& connection) {
       return close(connection);
     }
   }
+  if (sampler::trace::recording()) [[unlikely]]
+    trace_flushed(connection, engine_.clock.now());
   std::string().swap(connection.output);
   connection.output_sent = 0;
   if (connection.close_after_flush) return linger(connection);
@@ -222,6 +224,7 @@ EngineThread::Outcome EngineThread::read_and_serve(Connection& connection) {
     const auto size = static_cast<std::size_t>(got);
     counters.add(Counter::kBytesReceived, got);
     if (connection.state == ConnectionState::kIdle) connection.began = now_;
+    if (connection.state == ConnectionState::kNew) connection.heard = now_;
 
     Outcome outcome;
     if (connection.input.empty()) {
@@ -326,11 +329,16 @@ EngineThread::Outcome EngineThread::serve_head(Connection& connection, std::stri
 
 EngineThread::Outcome EngineThread::serve_request(Connection& connection, std::string_view& input) {
   connection.scanner = HeadScanner();
+  // As of the last event, the clock is good enough but for a trace.
+  if (sampler::trace::recording()) [[unlikely]]
+    read_clock();
   if (!exchange_.begin(connection, parser_.head(), parser_.framing(),
                        input.substr(parser_.head_bytes()))) {
     return refuse(connection, {400, "malformed request target"});
   }
   const QueuePass pass = std::exchange(connection.pass, QueuePass::kNone);
+  if (pass == QueuePass::kNone) times_.queued = {};
+  times_.handler = {};
   FlightLimit::Entry entry = FlightLimit::Entry::kRefused;
   if (pass == QueuePass::kNone) {
     counters.add(Counter::kRequests);
@@ -350,7 +358,12 @@ EngineThread::Outcome EngineThread::serve_request(Connection& connection, std::s
     write_error(exchange_.response(), 503, "too many requests in flight");
   }
   if (engine_.going_down()) counters.add(Counter::kDrained);
-  return after_response(connection, input, exchange_.finish(now_));
+  const Exchange::Ending ending = exchange_.finish(now_);
+  if (sampler::trace::recording()) [[unlikely]] {
+    trace_request(connection, exchange_, ending, times_,
+                  handler_task_.load(std::memory_order_relaxed), engine_.clock.now());
+  }
+  return after_response(connection, input, ending);
 }
 
 // A place in the queue has been reserved for the request, which `input` begins with. When it leaves
@@ -365,6 +378,8 @@ EngineThread::Outcome EngineThread::wait_in_queue(Connection& connection, std::s
   counters.add(Counter::kQueued);
   set_state(connection, ConnectionState::kQueued);
   connection.set_deadline(deadline_after(now_, engine_.options.queue_timeout));
+  if (sampler::trace::recording()) [[unlikely]]
+    trace_queued(connection, now_);
   connection.flags.fetch_or(Connection::kOwnedByHandler | Connection::kQueued);
   // Another thread than the leader has the connection on the wheel already, within queue_timeout.
   if (leads(connection.poller)) connection.poller.watch_queued(connection, *this);
@@ -374,6 +389,7 @@ EngineThread::Outcome EngineThread::wait_in_queue(Connection& connection, std::s
 
 void EngineThread::note_queue_wait(const Connection& connection) {
   const MonotonicTime entered = connection.get_deadline() - engine_.options.queue_timeout;
+  times_.queued = entered;
   counters.add(Counter::kQueueWaitNs, (now_ - entered).count());
 }
 

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <string_view>
 
 #include "sampler/sigsafe/raw_syscall.h"
 #include "sampler/sigsafe/self_memory.h"
+#include "sampler/trace/trace_buffer.h"
 
 namespace vigil::sampler::contention {
 
@@ -33,6 +35,26 @@ std::int64_t now_ns() noexcept {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
+}
+
+// In a trace.
+std::string_view wait_name(WaitKind kind) noexcept {
+  switch (kind) {
+    case WaitKind::kMutex:
+      return "wait for a mutex";
+    case WaitKind::kRwlock:
+      return "wait for a rwlock";
+    case WaitKind::kCondition:
+      return "wait for a condition";
+    case WaitKind::kSemaphore:
+      return "wait for a semaphore";
+    case WaitKind::kJoin:
+      return "wait for a thread's end";
+    case WaitKind::kHolder:
+    case WaitKind::kThread:
+      break;  // no waits
+  }
+  return "wait";
 }
 
 // xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled".
@@ -151,6 +173,13 @@ WaitScope::~WaitScope() {
   }
   if (lock_ != nullptr) waiters.note_wait(lock_, now - since_ns_);
   record(site_, now - since_ns_, 1);
+  if (trace::recording()) [[unlikely]] {
+    trace::emit({.kind = TraceKind::kLockWait,
+                 .begin_ns = since_ns_,
+                 .end_ns = now,
+                 .name = wait_name(site_.kind),
+                 .caller = site_.caller});
+  }
 }
 
 bool may_keep_waiting(const void* lock) noexcept { return waiters.may_have_waiters(lock); }

@@ -59,7 +59,7 @@ struct TraceEvent {
   pid_t thread = 0;  // emit() fills it in
   std::int64_t begin_ns = 0;
   std::int64_t end_ns = 0;
-  std::uint64_t id = 0;   // of the request (request_trace.h), or the task
+  std::uint64_t id = 0;   // of the request (trace_request_id), or of the task
   std::string_view name;  // literal or interned: must live as long as the process
   std::uint64_t connection = 0;
   std::uint64_t task = 0;     // of a request's handler; 0: none
@@ -72,6 +72,11 @@ struct TraceEvent {
   std::int64_t handled_ns = 0;
   std::array<char, 8> method{};  // cut to fit, padded with NUL
 };
+
+// A request's id: the connection's number, and the how-manieth request it was on it.
+constexpr std::uint64_t trace_request_id(std::uint64_t connection, std::uint64_t request) {
+  return connection << 24 | (request & 0xFF'FFFF);
+}
 
 inline constexpr std::size_t kTraceEventWords = sizeof(TraceEvent) / sizeof(std::uint64_t);
 static_assert(sizeof(TraceEvent) == 15 * sizeof(std::uint64_t));

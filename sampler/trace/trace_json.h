@@ -24,11 +24,6 @@
 
 namespace vigil::sampler {
 
-// A request's id: the connection's number, and the how-manieth request it was on it.
-constexpr std::uint64_t trace_request_id(std::uint64_t connection, std::uint64_t request) {
-  return connection << 24 | (request & 0xFF'FFFF);
-}
-
 struct TraceRenderOptions {
   int pid = 1;
   std::string_view process_name = "program";
