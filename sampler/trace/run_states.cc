@@ -55,14 +55,11 @@ std::optional<SchedStat> parse_schedstat(std::string_view text) {
   return stat;
 }
 
-RunState run_state(char letter, Duration elapsed, Duration on_cpu, Duration runnable) {
-  if (letter == 'D') return RunState::kDisk;
-  if (letter == 'T' || letter == 't') return RunState::kStopped;
+RunState run_state(char before, char after, Duration elapsed, Duration on_cpu, Duration runnable) {
+  if (after == 'D') return RunState::kDisk;
+  if (after == 'T' || after == 't') return RunState::kStopped;
   const bool awake = on_cpu + runnable >= elapsed / 2;
-  if (letter == 'R' ? elapsed > Duration(0) && !awake : !awake) {
-    // It has woken up just now: "R" is true of the last moment only.
-    return RunState::kSleeping;
-  }
+  if (!awake) return before == 'R' && after == 'R' ? RunState::kRunnable : RunState::kSleeping;
   return on_cpu >= runnable ? RunState::kRunning : RunState::kRunnable;
 }
 
@@ -89,7 +86,7 @@ void RunStates::look_at(pid_t thread, MonotonicTime now) {
   const auto [at, is_new] = threads_.try_emplace(thread);
   Seen& seen = at->second;
   seen.round = round_;
-  if (is_new || !(seen.last == *stat)) {
+  if (is_new || seen.letter == 'R' || !(seen.last == *stat)) {
     const Result<ThreadStat> more = read_thread_stat(thread);
     if (!more) return;
     names_[thread] = more->name;
@@ -97,9 +94,11 @@ void RunStates::look_at(pid_t thread, MonotonicTime now) {
     if (!is_new) {
       const Duration on_cpu(stat->on_cpu_ns - seen.last.on_cpu_ns);
       const Duration runnable(stat->runnable_ns - seen.last.runnable_ns);
-      const RunState state = run_state(more->state, now - seen.looked, on_cpu, runnable);
+      const RunState state =
+          run_state(seen.letter, more->state, now - seen.looked, on_cpu, runnable);
       add(seen, {thread, state, seen.looked, now, on_cpu, runnable});
     }
+    seen.letter = more->state;
   } else {
     // Not a nanosecond on a processor. Where it waits (for a disk, perhaps) was seen when it began
     // to.

@@ -60,8 +60,10 @@ struct SchedStat {
 // Empty if the text is not three numbers. Pure.
 std::optional<SchedStat> parse_schedstat(std::string_view text);
 
-// What a thread did between two looks: `letter` is its state at the second one (proc(5)). Pure.
-RunState run_state(char letter, Duration elapsed, Duration on_cpu, Duration runnable);
+// What a thread did between two looks that found it in the states `before` and `after` (proc(5)).
+// The kernel adds a wait for a processor up when it is over: a thread that was ready to run at both
+// looks and shows neither has waited for one. Pure.
+RunState run_state(char before, char after, Duration elapsed, Duration on_cpu, Duration runnable);
 
 // Not thread-safe.
 class RunStates {
@@ -84,6 +86,7 @@ class RunStates {
  private:
   struct Seen {
     SchedStat last;
+    char letter = '?';
     MonotonicTime looked{};
     std::optional<RunSlice> open;
     std::uint64_t round = 0;

@@ -26,16 +26,18 @@ TEST_CASE("schedstat is three numbers") {
 }
 
 TEST_CASE("a thread's state between two looks is what it did for half of the time or more") {
-  CHECK(run_state('S', 10ms, 0ms, 0ms) == RunState::kSleeping);
-  CHECK(run_state('S', 10ms, 4ms, 0ms) == RunState::kSleeping);
-  CHECK(run_state('S', 10ms, 5ms, 0ms) == RunState::kRunning);
-  CHECK(run_state('R', 10ms, 10ms, 0ms) == RunState::kRunning);
-  CHECK(run_state('R', 10ms, 3ms, 7ms) == RunState::kRunnable);
-  CHECK(run_state('R', 10ms, 5ms, 5ms) == RunState::kRunning);
-  CHECK(run_state('R', 10ms, 1ms, 1ms) == RunState::kSleeping);
-  CHECK(run_state('D', 10ms, 9ms, 0ms) == RunState::kDisk);
-  CHECK(run_state('T', 10ms, 0ms, 0ms) == RunState::kStopped);
-  CHECK(run_state('t', 10ms, 0ms, 0ms) == RunState::kStopped);
+  CHECK(run_state('S', 'S', 10ms, 0ms, 0ms) == RunState::kSleeping);
+  CHECK(run_state('S', 'S', 10ms, 4ms, 0ms) == RunState::kSleeping);
+  CHECK(run_state('S', 'S', 10ms, 5ms, 0ms) == RunState::kRunning);
+  CHECK(run_state('S', 'R', 10ms, 10ms, 0ms) == RunState::kRunning);
+  CHECK(run_state('S', 'R', 10ms, 3ms, 7ms) == RunState::kRunnable);
+  CHECK(run_state('S', 'R', 10ms, 5ms, 5ms) == RunState::kRunning);
+  CHECK(run_state('S', 'R', 10ms, 1ms, 1ms) == RunState::kSleeping);
+  CHECK(run_state('R', 'R', 10ms, 1ms, 1ms) == RunState::kRunnable);
+  CHECK(run_state('R', 'S', 10ms, 1ms, 1ms) == RunState::kSleeping);
+  CHECK(run_state('S', 'D', 10ms, 9ms, 0ms) == RunState::kDisk);
+  CHECK(run_state('S', 'T', 10ms, 0ms, 0ms) == RunState::kStopped);
+  CHECK(run_state('S', 't', 10ms, 0ms, 0ms) == RunState::kStopped);
 }
 
 // One thread that is busy and one that sleeps, until the end of the scope.
@@ -92,7 +94,7 @@ TEST_CASE("a capture sees a busy thread on a processor and a sleeping one asleep
     if (reached.contains(slice.thread) && reached[slice.thread] != slice.begin) ++gaps;
     reached[slice.thread] = slice.end;
     if (slice.thread == pair.busy_id && slice.state != RunState::kSleeping) {
-      busy_awake += slice.on_cpu + slice.runnable;
+      busy_awake += slice.end - slice.begin;
     }
     if (slice.thread == pair.asleep_id && slice.state == RunState::kSleeping) {
       asleep += slice.end - slice.begin;
@@ -110,7 +112,7 @@ TEST_CASE("slices beyond the limit are dropped and counted, and so are events") 
   const Pair pair;
   SystemClock clock;
   TraceOptions options;
-  options.deadline = clock.now() + 20ms;
+  options.deadline = clock.now() + 500ms;
   options.run_slices_max = 1;
   options.events_max = 2;
   auto emitting = trace::Recording::start();
