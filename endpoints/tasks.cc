@@ -39,6 +39,13 @@ ordered_json to_json(const TaskInfo& task) {
   return json;
 }
 
+ordered_json to_json(const sampler::WaitDetail& wait) {
+  ordered_json json = {{"kind", wait_kind_name(wait.kind)}, {"text", wait.text}};
+  if (wait.object != 0) json["object"] = hex_address(wait.object);
+  if (wait.owner != 0) json["owner_thread"] = wait.owner;
+  return json;
+}
+
 ordered_json to_json(const leakwatch::LiveStack& stack) {
   ordered_json frames = ordered_json::array();
   for (const sampler::TextFrame& frame : stack.frames) {
@@ -49,6 +56,7 @@ ordered_json to_json(const leakwatch::LiveStack& stack) {
   }
   return {{"state", stack.state},
           {"thread_name", stack.thread_name},
+          {"waits_for", to_json(stack.wait)},
           {"failure", stack.failure},
           {"frames", std::move(frames)}};
 }
@@ -67,12 +75,30 @@ ordered_json to_json(const StuckReport& report, MonotonicTime now) {
   return json;
 }
 
+ordered_json to_json(const leakwatch::DeadlockReport& report) {
+  ordered_json threads = ordered_json::array();
+  for (const leakwatch::DeadlockParty& party : report.parties) {
+    ordered_json json = {{"thread", party.waits.waiter},
+                         {"waits_for_thread", party.waits.owner},
+                         {"lock", hex_address(party.waits.lock)}};
+    if (party.task) json["task"] = to_json(*party.task);
+    json["stack"] = to_json(party.stack);
+    threads.push_back(std::move(json));
+  }
+  return {{"deadlock", report.number},
+          {"over", report.over},
+          {"seen_at_unix_ms", unix_milliseconds(report.seen_at)},
+          {"threads", std::move(threads)}};
+}
+
 ordered_json leakwatch_json(const Services& services, MonotonicTime now) {
   const auto counters = services.watchdog.counters();
   ordered_json reports = ordered_json::array();
   for (const StuckReport& report : services.watchdog.reports()) {
     reports.push_back(to_json(report, now));
   }
+  ordered_json deadlocks = ordered_json::array();
+  for (const auto& report : services.watchdog.deadlocks()) deadlocks.push_back(to_json(report));
   return {{"threshold_ms", whole_milliseconds(services.watchdog.threshold())},
           {"stuck_now", counters.stuck_now},
           {"flagged", counters.flagged},
@@ -80,6 +106,8 @@ ordered_json leakwatch_json(const Services& services, MonotonicTime now) {
           {"stalled", counters.stalled},
           {"recovered", counters.recovered},
           {"reports_dropped", counters.reports_dropped},
+          {"deadlocks_found", counters.deadlocks},
+          {"deadlocks", std::move(deadlocks)},
           {"reports", std::move(reports)}};
 }
 
@@ -99,16 +127,20 @@ std::string reasons_of(const StuckReport& report) {
   return reasons;
 }
 
+std::string waits_for(const leakwatch::LiveStack& stack) {
+  return stack.wait.text.empty() ? "" : ": " + valid_utf8(stack.wait.text);
+}
+
 void append_report(std::string& out, const StuckReport& report, MonotonicTime now) {
   const bool stuck = report.state == leakwatch::EpisodeState::kStuck;
   const Duration age = stuck ? report.task.age(now) : report.total_age;
   fmt::format_to(std::back_inserter(out),
-                 "\nreport {}: {}, {}{}, age {} (flagged at {})\ntask {}, thread {} {} [{}]\n{}",
+                 "\nreport {}: {}, {}{}, age {} (flagged at {})\ntask {}, thread {} {} [{}{}]\n{}",
                  report.number, valid_utf8(report.task.label), reasons_of(report),
                  episode_state_name(report.state), format_duration(age),
                  format_duration(report.age_when_flagged),
                  static_cast<std::uint64_t>(report.task.id), report.task.thread,
-                 valid_utf8(report.stack.thread_name), report.stack.state,
+                 valid_utf8(report.stack.thread_name), report.stack.state, waits_for(report.stack),
                  format_stack(report.stack));
 }
 
@@ -123,6 +155,10 @@ std::string leakwatch_text(const Services& services, MonotonicTime now) {
       "{}, reports dropped {}\n",
       counters.stuck_now, counters.flagged, counters.leaked, counters.stalled, counters.recovered,
       counters.reports_dropped);
+  for (const auto& report : services.watchdog.deadlocks()) {
+    fmt::format_to(std::back_inserter(out), "\ndeadlock {}{}\n{}", report.number,
+                   report.over ? ", over" : "", format_deadlock(report));
+  }
   for (const StuckReport& report : services.watchdog.reports()) append_report(out, report, now);
   return out;
 }

@@ -4,15 +4,47 @@
 
 #include <sys/types.h>
 
+#include <initializer_list>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/clock.h"
+#include "leakwatch/lock_graph.h"
+#include "sampler/address.h"
 #include "sampler/stack_text.h"
+#include "sampler/wait_detail.h"
 
 namespace vigil::leakwatch {
+
+// Frames that all threads with the same stack share: 5,000 handlers behind one mutex keep one copy.
+// Immutable, cheap to copy.
+class SharedFrames {
+ public:
+  SharedFrames() = default;
+  SharedFrames(std::vector<sampler::TextFrame> frames)  // NOLINT(google-explicit-constructor)
+      : frames_(std::make_shared<const std::vector<sampler::TextFrame>>(std::move(frames))) {}
+  SharedFrames(std::initializer_list<sampler::TextFrame> frames)
+      : SharedFrames(std::vector<sampler::TextFrame>(frames)) {}
+
+  std::span<const sampler::TextFrame> span() const {
+    return frames_ ? std::span<const sampler::TextFrame>(*frames_)
+                   : std::span<const sampler::TextFrame>();
+  }
+  operator std::span<const sampler::TextFrame>() const {  // NOLINT(google-explicit-constructor)
+    return span();
+  }
+  auto begin() const { return span().begin(); }
+  auto end() const { return span().end(); }
+  bool empty() const { return span().empty(); }
+  std::size_t size() const { return span().size(); }
+  const sampler::TextFrame& operator[](std::size_t i) const { return span()[i]; }
+
+ private:
+  std::shared_ptr<const std::vector<sampler::TextFrame>> frames_;
+};
 
 // One thread as it was at the moment of the capture, ready to print.
 struct LiveStack {
@@ -21,8 +53,10 @@ struct LiveStack {
   std::string state;  // in Go's words: "futex wait", "sleep", "IO wait", "running", …
   // The program's own labels (vigil::with_labels), ascending by key.
   std::vector<std::pair<std::string, std::string>> labels;
-  std::string failure;  // a sentence if the thread could not be captured whole; else empty
-  std::vector<sampler::TextFrame> frames;  // innermost first; empty if nothing could be walked
+  std::string failure;       // a sentence if the thread could not be captured whole; else empty
+  SharedFrames frames;       // innermost first; empty if nothing could be walked
+  sampler::WaitDetail wait;  // what it waits for, and who holds that
+  sampler::Stack raw;        // the same frames as plain addresses
   sampler::StackEnd end = sampler::StackEnd::kNotWalked;
 };
 
@@ -38,6 +72,12 @@ class StackSource {
 
   // The same for every thread of the process, the calling one included.
   virtual std::vector<LiveStack> capture_all(MonotonicTime deadline) = 0;
+
+  // Which of `threads` wait for a lock of another thread, or for its end, and whom those threads
+  // wait for in turn, and so on. Seen from the futexes alone, without a stack: mutexes and joins,
+  // without a time limit. An edge of a thread that moves meanwhile may be missing or past; two calls
+  // tell (confirmed_cycles).
+  virtual std::vector<WaitEdge> lock_waits(std::span<const pid_t> threads) = 0;
 };
 
 // The frames as Go prints them, two lines each, and the failure in brackets. Pure.

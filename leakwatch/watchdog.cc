@@ -43,7 +43,7 @@ Result<std::unique_ptr<Watchdog>> Watchdog::create(WatchdogOptions options, Task
                                                   ", below the least that its passes can hold, " +
                                                   format_duration(WatchdogOptions::kThresholdMin));
   }
-  if (options.reports_max == 0) {
+  if (options.reports_max == 0 || options.deadlocks_max == 0) {
     return Error(ErrorCode::kInvalidArgument, "the watchdog needs room for at least one report");
   }
   return std::unique_ptr<Watchdog>(new Watchdog(options, registry, stacks, sink, clock));
@@ -55,7 +55,8 @@ Watchdog::Watchdog(WatchdogOptions options, TaskRegistry& registry, StackSource&
       registry_(registry),
       stacks_(stacks),
       log_(sink, "leakwatch"),
-      clock_(clock) {}
+      clock_(clock),
+      deadlock_watch_(stacks) {}
 
 Watchdog::~Watchdog() { stop(); }
 
@@ -102,6 +103,7 @@ void Watchdog::step(MonotonicTime now) {
   std::lock_guard step_lock(step_mutex_);
   const std::vector<TaskInfo> live = registry_.snapshot();
   close_over(live, now);
+  look_for_deadlocks(live);
   const std::vector<TaskInfo> stuck = newly_flagged(live, now);
   if (!stuck.empty()) {
     std::vector<pid_t> threads;
@@ -114,6 +116,30 @@ void Watchdog::step(MonotonicTime now) {
   }
   std::lock_guard lock(mutex_);
   ++counters_.passes;
+}
+
+void Watchdog::look_for_deadlocks(const std::vector<TaskInfo>& live) {
+  auto found = deadlock_watch_.step(live, clock_.now() + options_.capture_budget);
+  record_deadlocks(found);
+  for (const DeadlockReport& report : found) {
+    const std::string text = format_deadlock(report);
+    log_.error("deadlock",
+               {{"deadlock", report.number}, {"threads", report.parties.size()}, {"text", text}});
+  }
+}
+
+// Gives them number and time, and says of the kept ones whether they are over.
+void Watchdog::record_deadlocks(std::vector<DeadlockReport>& found) {
+  std::lock_guard lock(mutex_);
+  for (DeadlockReport& report : found) {
+    report.number = ++counters_.deadlocks;
+    report.seen_at = clock_.wall_now();
+    if (deadlocks_.size() >= options_.deadlocks_max) deadlocks_.pop_front();
+    deadlocks_.push_back(report);
+  }
+  for (DeadlockReport& report : deadlocks_) {
+    report.over = report.over || !deadlock_watch_.is_present(report);
+  }
 }
 
 // `alive`: the episode's task as it is now, null if it has ended. One that has leaked stays so until
@@ -246,6 +272,11 @@ void Watchdog::make_room_locked() {
 std::vector<StuckReport> Watchdog::reports() const {
   std::lock_guard lock(mutex_);
   return {reports_.rbegin(), reports_.rend()};
+}
+
+std::vector<DeadlockReport> Watchdog::deadlocks() const {
+  std::lock_guard lock(mutex_);
+  return {deadlocks_.rbegin(), deadlocks_.rend()};
 }
 
 Watchdog::Counters Watchdog::counters() const {

@@ -39,6 +39,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/result.h"
+#include "leakwatch/deadlock_watch.h"
 #include "leakwatch/stack_source.h"
 #include "leakwatch/task_registry.h"
 
@@ -52,6 +53,9 @@ struct WatchdogOptions {
   // Reports that are kept, recovered ones first to go. At least 1. What is dropped is counted in
   // `reports_dropped`.
   std::size_t reports_max = 1000;
+
+  // Deadlocks that are kept, the oldest ones first to go. At least 1.
+  std::size_t deadlocks_max = 100;
 
   // Time that one pass may spend on capturing stacks. Tasks that it did not reach are captured by
   // the next pass.
@@ -108,7 +112,12 @@ class Watchdog {
   // Newest first.
   std::vector<StuckReport> reports() const;
 
+  // Newest first. A deadlock is reported by the first pass after its last thread began to wait,
+  // whatever the threshold.
+  std::vector<DeadlockReport> deadlocks() const;
+
   struct Counters {
+    std::uint64_t deadlocks = 0;
     std::uint64_t flagged = 0;
     std::uint64_t leaked = 0;   // of these, past their own timeout
     std::uint64_t stalled = 0;  // of these, streaming tasks without progress
@@ -128,6 +137,8 @@ class Watchdog {
            Clock& clock);
 
   void run();
+  void look_for_deadlocks(const std::vector<TaskInfo>& live);
+  void record_deadlocks(std::vector<DeadlockReport>& found);
   void close_over(const std::vector<TaskInfo>& live, MonotonicTime now);
   std::vector<StuckReport> close_over_locked(const std::vector<TaskInfo>& live, MonotonicTime now);
   void log_recovery(const StuckReport& report);
@@ -142,10 +153,12 @@ class Watchdog {
   Logger log_;
   Clock& clock_;
 
-  std::mutex step_mutex_;  // one pass at a time; taken before mutex_
+  std::mutex step_mutex_;         // one pass at a time; taken before mutex_
+  DeadlockWatch deadlock_watch_;  // guarded by step_mutex_
 
   mutable std::mutex mutex_;  // guards what follows
   std::deque<StuckReport> reports_;
+  std::deque<DeadlockReport> deadlocks_;
   struct Episode {
     std::uint64_t report = 0;  // its number
     bool leaked = false;

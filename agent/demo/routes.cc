@@ -162,17 +162,13 @@ void lock_route(State& state, ResponseWriter& response, Request& request) {
   answer(response, fmt::format("held the lock for {} ms\n", duration->count()));
 }
 
-void deadlock(State& state, ResponseWriter& response, Request& request) {
-  const std::string_view order = request.query("order").value_or("ab");
-  if (order != "ab" && order != "ba") {
-    vigil::http::write_error(response, 400, "order: not ab or ba");
-    return;
-  }
-  if (order == "ab") {
-    lock_both(state.a, state.b);
-  } else {
-    lock_both(state.b, state.a);
-  }
+void deadlock_ab(State& state, ResponseWriter& response, Request&) {
+  lock_both(state.a, state.b);
+  answer(response, "no deadlock this time\n");
+}
+
+void deadlock_ba(State& state, ResponseWriter& response, Request&) {
+  lock_both(state.b, state.a);
   answer(response, "no deadlock this time\n");
 }
 
@@ -338,8 +334,10 @@ constexpr RouteEntry kRoutes[] = {
     {"GET /stuck", stuck, "", "waits on a condition variable in demo::wait_forever"},
     {"POST /release", release, "", "lets all of them go"},
     {"GET /lock", lock_route, "?ms=N", "holds one shared mutex for N ms in demo::update_inventory"},
-    {"GET /deadlock", deadlock, "?order=ab|ba",
-     "takes two mutexes in that order with a pause between"},
+    {"GET /deadlock/ab", deadlock_ab, "",
+     "takes two mutexes with a pause between; ask for the other one meanwhile, and both wait for "
+     "ever, for the end of the demo"},
+    {"GET /deadlock/ba", deadlock_ba, "", "the same in the opposite order"},
     {"GET /echo", echo, "", "the body back, streamed; an empty 200 without one"},
     {"POST /echo", echo, "", "the same"},
     {"PUT /echo", echo, "", "the same"},

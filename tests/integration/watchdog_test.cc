@@ -1,6 +1,8 @@
 // The watchdog in a real server.
 
 #include <csignal>
+#include <set>
+#include <string>
 
 #include <nlohmann/json.hpp>
 
@@ -47,6 +49,39 @@ TEST_CASE(
   CHECK(recovered["stuck_now"] == 0);
   CHECK(text.find("GET /stuck, recovered, age") != std::string::npos);
   CHECK(logged);
+}
+
+TEST_CASE(
+    "two handlers that take two mutexes in opposite order are reported as a deadlock, young as "
+    "they are") {
+  Demo demo({"--stuck-after=4s"});
+  Background ab(demo.address(), "/deadlock/ab?id=7", 1);
+  Background ba(demo.address(), "/deadlock/ba", 1);
+  const std::string text = demo.debug_get_until("/debug/leakwatch", "deadlock 1\n");
+  const json page = json::parse(demo.debug_get("/debug/leakwatch?format=json").body);
+  const bool logged = demo.process().wait_for_err("\"msg\":\"deadlock\"");
+  demo.process().kill(SIGKILL);  // nothing else ends them
+  ab.join();
+  ba.join();
+
+  CHECK(logged);
+  CHECK(page["flagged"] == 0);  // before their threshold
+  REQUIRE(page["deadlocks"].size() == 1);
+  const json& threads = page["deadlocks"][0]["threads"];
+  REQUIRE(threads.size() == 2);
+  CHECK(threads[0]["waits_for_thread"] == threads[1]["thread"]);
+  CHECK(threads[1]["waits_for_thread"] == threads[0]["thread"]);
+  CHECK(threads[0]["lock"] != threads[1]["lock"]);
+  std::set<std::string> routes;
+  for (const json& thread : threads) {
+    routes.insert(thread["task"]["label"]);
+    CHECK(thread["stack"]["waits_for"]["kind"] == "mutex");
+    CHECK(thread["stack"]["waits_for"]["object"] == thread["lock"]);
+    CHECK(thread["stack"].dump().find("demo::lock_both") != std::string::npos);
+  }
+  CHECK(routes == std::set<std::string>{"GET /deadlock/ab", "GET /deadlock/ba"});
+  CHECK(text.find("in task") != std::string::npos);
+  CHECK(text.find("GET /deadlock/ba\nwaits for mutex 0x") != std::string::npos);
 }
 
 TEST_CASE("handlers below the threshold are not flagged") {

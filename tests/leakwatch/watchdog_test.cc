@@ -31,6 +31,7 @@ class FakeStacks final : public StackSource {
     return stacks;
   }
   std::vector<LiveStack> capture_all(MonotonicTime) override { return {}; }
+  std::vector<WaitEdge> lock_waits(std::span<const pid_t>) override { return {}; }
 
  private:
   static LiveStack stack_of(pid_t thread) {

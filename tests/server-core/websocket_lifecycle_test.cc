@@ -54,6 +54,7 @@ class NoStacks final : public leakwatch::StackSource {
     return std::vector<leakwatch::LiveStack>(threads.size());
   }
   std::vector<leakwatch::LiveStack> capture_all(MonotonicTime) override { return {}; }
+  std::vector<leakwatch::WaitEdge> lock_waits(std::span<const pid_t>) override { return {}; }
 };
 
 }  // namespace
