@@ -94,7 +94,7 @@ struct Agent::Parts {
   Result<void> start_sampler();
   void start_heap(std::int64_t sample_bytes);
   Result<void> start_contention(Duration rate);
-  Result<void> start_watchdog(Duration stuck_after, LogSink& sink);
+  Result<void> start_watchdog(const AgentOptions& options, LogSink& sink);
   Result<void> start_listener(const AgentOptions& options, LogSink& sink);
 };
 
@@ -148,9 +148,10 @@ Result<void> Agent::Parts::start_contention(Duration rate) {
   return {};
 }
 
-Result<void> Agent::Parts::start_watchdog(Duration stuck_after, LogSink& sink) {
-  auto created =
-      leakwatch::Watchdog::create({.threshold = stuck_after}, tasks, *stacks, sink, clock);
+Result<void> Agent::Parts::start_watchdog(const AgentOptions& options, LogSink& sink) {
+  auto created = leakwatch::Watchdog::create(
+      {.threshold = options.stuck_after, .label_thresholds = options.stuck_after_routes}, tasks,
+      *stacks, sink, clock);
   if (!created) return std::move(created).error();
   watchdog = *std::move(created);
   watchdog->start();
@@ -201,7 +202,7 @@ Result<std::unique_ptr<Agent>> Agent::start(AgentOptions options, leakwatch::Tas
   if (Result<void> started = parts->start_contention(options.contention_rate); !started) {
     return std::move(started).error();
   }
-  if (Result<void> started = parts->start_watchdog(options.stuck_after, sink); !started) {
+  if (Result<void> started = parts->start_watchdog(options, sink); !started) {
     return std::move(started).error();
   }
   if (Result<void> started = parts->start_listener(options, sink); !started) {

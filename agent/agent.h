@@ -10,6 +10,7 @@
 // Then: curl http://127.0.0.1:6060/debug/pprof/
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -39,6 +40,9 @@ struct AgentOptions {
   // Handlers older than this are flagged with their stack. Zero: no watchdog.
   Duration stuck_after = std::chrono::seconds(5);
 
+  // For handlers of these routes instead ("GET /export"); zero: they are never flagged for their age.
+  std::map<std::string, Duration, std::less<>> stuck_after_routes = {};
+
   // Mean bytes between heap samples (HeapProfilerOptions::interval_bytes), where the program runs on
   // tcmalloc or links vigil::malloc_interpose. Zero: sampling stays off and the heap pages answer 501.
   std::int64_t heap_sample_bytes = 512 * 1024;
@@ -62,6 +66,7 @@ class Agent {
   // Starts everything. `tasks`, `sink` and `clock` must outlive the agent.
   //   permission_denied   the debug address is not loopback
   //   busy                its port is taken, or another agent runs in this process
+  //   invalid_argument    a threshold is below the time between the watchdog's passes
   //   unsupported         what the sampler needs is missing; the sentence says what to install
   static Result<std::unique_ptr<Agent>> start(AgentOptions options, leakwatch::TaskRegistry& tasks,
                                               LogSink& sink, Clock& clock);

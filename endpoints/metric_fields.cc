@@ -50,6 +50,16 @@ constexpr MetricFamily kRecovered{"vigil_watchdog_recovered_total", MetricType::
                                   "Flagged tasks that have ended, or stream on."};
 constexpr MetricFamily kReportsDropped{"vigil_watchdog_reports_dropped_total", MetricType::kCounter,
                                        "Reports dropped for lack of room."};
+constexpr MetricFamily kReported{"vigil_watchdog_reports_total", MetricType::kCounter,
+                                 "Reports: one for all tasks that hang at the same place."};
+constexpr MetricFamily kDeadlocks{"vigil_watchdog_deadlocks_total", MetricType::kCounter,
+                                  "Cycles of threads that wait for each other's locks."};
+constexpr MetricFamily kRecordsSuppressed{"vigil_watchdog_records_suppressed_total",
+                                          MetricType::kCounter,
+                                          "Log records about stuck tasks beyond the limit."};
+constexpr MetricFamily kTasksOlder{"vigil_tasks_older", MetricType::kGauge,
+                                   "Tasks that run now and are at least so many seconds old.",
+                                   "seconds"};
 constexpr MetricFamily kCapturesRunning{"vigil_captures_running", MetricType::kGauge,
                                         "Captures that take their seconds now."};
 constexpr MetricFamily kCapturesRefused{"vigil_captures_refused_total", MetricType::kCounter,
@@ -205,6 +215,20 @@ constexpr MetricField<Metrics> kProcessFields[] = {
      [](const Metrics& from) -> MetricNumber { return from.watchdog.recovered; }},
     {"/watchdog/reports_dropped", &kReportsDropped, "",
      [](const Metrics& from) -> MetricNumber { return from.watchdog.reports_dropped; }},
+    {"/watchdog/reports", &kReported, "",
+     [](const Metrics& from) -> MetricNumber { return from.watchdog.reported; }},
+    {"/watchdog/deadlocks", &kDeadlocks, "",
+     [](const Metrics& from) -> MetricNumber { return from.watchdog.deadlocks; }},
+    {"/watchdog/records_suppressed", &kRecordsSuppressed, "",
+     [](const Metrics& from) -> MetricNumber { return from.watchdog.records_suppressed; }},
+    {"/tasks/older_than_100ms", &kTasksOlder, "0.1",
+     [](const Metrics& from) -> MetricNumber { return from.tasks_older[0]; }},
+    {"/tasks/older_than_1s", &kTasksOlder, "1",
+     [](const Metrics& from) -> MetricNumber { return from.tasks_older[1]; }},
+    {"/tasks/older_than_10s", &kTasksOlder, "10",
+     [](const Metrics& from) -> MetricNumber { return from.tasks_older[2]; }},
+    {"/tasks/older_than_100s", &kTasksOlder, "100",
+     [](const Metrics& from) -> MetricNumber { return from.tasks_older[3]; }},
     {"/captures/running", &kCapturesRunning, "",
      [](const Metrics& from) -> MetricNumber { return std::uint64_t(from.captures_running); }},
     {"/captures/refused", &kCapturesRefused, "",

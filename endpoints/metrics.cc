@@ -5,11 +5,29 @@
 
 namespace vigil::endpoints {
 
+namespace {
+
+std::array<std::uint64_t, 4> tasks_by_age(const Services& services) {
+  using std::chrono::milliseconds;
+  constexpr std::array<Duration, 4> kAges = {milliseconds(100), milliseconds(1'000),
+                                             milliseconds(10'000), milliseconds(100'000)};
+  std::array<std::uint64_t, 4> older{};
+  const auto live = services.tasks.snapshot();
+  const MonotonicTime now = services.clock.now();
+  for (const leakwatch::TaskInfo& task : live) {
+    for (std::size_t i = 0; i < kAges.size(); ++i) older[i] += task.age(now) >= kAges[i] ? 1 : 0;
+  }
+  return older;
+}
+
+}  // namespace
+
 Metrics metrics_of(const Services& services) {
   Metrics metrics;
   metrics.version = kVersionText;
   metrics.process = process_figures();
   metrics.tasks = services.tasks.counters();
+  metrics.tasks_older = tasks_by_age(services);
   metrics.watchdog = services.watchdog.counters();
   metrics.stuck_after = services.watchdog.threshold();
   metrics.profiles = services.totals.read();

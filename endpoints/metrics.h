@@ -3,6 +3,7 @@
 // Both are made from one struct: metrics_of() reads, prometheus_text() and vars_json() are pure.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -46,6 +47,8 @@ struct Metrics {
   std::string version;
   ProcessFigures process;
   leakwatch::TaskRegistry::Counters tasks;
+  // Live tasks that are at least 0.1, 1, 10 and 100 s old.
+  std::array<std::uint64_t, 4> tasks_older{};
   leakwatch::Watchdog::Counters watchdog;
   Duration stuck_after{0};
   std::vector<ServerMetrics> servers;

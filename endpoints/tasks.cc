@@ -61,6 +61,54 @@ ordered_json to_json(const leakwatch::LiveStack& stack) {
           {"frames", std::move(frames)}};
 }
 
+ordered_json to_json(const leakwatch::RequestInfo& request) {
+  return {{"method", request.method},
+          {"target", request.target},
+          {"peer", request.peer},
+          {"request_id", request.request_id},
+          {"client_gone", request.client_gone}};
+}
+
+ordered_json to_json(const leakwatch::Movement& movement) {
+  ordered_json json = {{"text", movement_text(movement)},
+                       {"looks", movement.looks},
+                       {"changes", movement.changes},
+                       {"watched_ms", whole_milliseconds(movement.watched)},
+                       {"same_for_ms", whole_milliseconds(movement.same_for)}};
+  if (movement.cpu) json["cpu_ms"] = whole_milliseconds(*movement.cpu);
+  if (movement.queued) json["queued_ms"] = whole_milliseconds(*movement.queued);
+  return json;
+}
+
+ordered_json to_json(const leakwatch::Holder& holder) {
+  ordered_json json = {{"thread", holder.stack.thread}};
+  if (holder.task) json["task"] = to_json(*holder.task);
+  json["stack"] = to_json(holder.stack);
+  return json;
+}
+
+ordered_json labels_of(const leakwatch::LiveStack& stack) {
+  ordered_json labels = ordered_json::object();
+  for (const auto& [key, value] : stack.labels) labels[key] = value;
+  return labels;
+}
+
+void add_details(ordered_json& json, const StuckReport& report) {
+  json["tasks"] = report.tasks;
+  json["stuck_now"] = report.stuck_now;
+  ordered_json members = ordered_json::array();
+  for (const TaskInfo& task : report.members) members.push_back(to_json(task));
+  json["members"] = std::move(members);
+  json["limit_ms"] = whole_milliseconds(report.limit);
+  json["thresholds_passed"] = std::uint64_t{1} << report.level;
+  json["abandoned"] = report.abandoned();
+  json["draining"] = report.draining;
+  if (report.request) json["request"] = to_json(*report.request);
+  json["labels"] = labels_of(report.stack);
+  json["movement"] = to_json(report.movement);
+  if (report.holder) json["holder"] = to_json(*report.holder);
+}
+
 ordered_json to_json(const StuckReport& report, MonotonicTime now) {
   const bool stuck = report.state == leakwatch::EpisodeState::kStuck;
   ordered_json json = {{"report", report.number},
@@ -71,6 +119,7 @@ ordered_json to_json(const StuckReport& report, MonotonicTime now) {
                        {"flagged_at_unix_ms", unix_milliseconds(report.flagged_at)},
                        {"age_when_flagged_ms", whole_milliseconds(report.age_when_flagged)}};
   json["age_ms"] = whole_milliseconds(stuck ? report.task.age(now) : report.total_age);
+  add_details(json, report);
   json["stack"] = to_json(report.stack);
   return json;
 }
@@ -105,6 +154,8 @@ ordered_json leakwatch_json(const Services& services, MonotonicTime now) {
           {"leaked", counters.leaked},
           {"stalled", counters.stalled},
           {"recovered", counters.recovered},
+          {"reported", counters.reported},
+          {"records_suppressed", counters.records_suppressed},
           {"reports_dropped", counters.reports_dropped},
           {"deadlocks_found", counters.deadlocks},
           {"deadlocks", std::move(deadlocks)},
@@ -124,6 +175,8 @@ std::string reasons_of(const StuckReport& report) {
                            format_duration(report.task.without_progress(flagged)),
                            format_duration(report.task.stalled_after));
   }
+  if (report.abandoned()) reasons += "abandoned (its client is gone), ";
+  if (report.draining) reasons += "while the server shuts down, ";
   return reasons;
 }
 
@@ -131,17 +184,48 @@ std::string waits_for(const leakwatch::LiveStack& stack) {
   return stack.wait.text.empty() ? "" : ": " + valid_utf8(stack.wait.text);
 }
 
+// The lines between a report's head and its stack: each one only if there is something to say.
+std::string details_of(const StuckReport& report) {
+  std::string details;
+  if (report.tasks > 1) {
+    details += fmt::format("{} tasks hang here, {} were flagged:", report.stuck_now, report.tasks);
+    for (const TaskInfo& task : report.members) {
+      details += fmt::format(" {}", static_cast<std::uint64_t>(task.id));
+    }
+    details += report.tasks > report.members.size() ? " …\n" : "\n";
+  }
+  if (const auto& request = report.request) {
+    details += fmt::format("request: {} {} from {}", request->method, request->target,
+                           request->peer.empty() ? "somebody" : request->peer);
+    details += request->request_id.empty() ? "\n" : fmt::format(", id {}\n", request->request_id);
+  }
+  for (const auto& [key, value] : report.stack.labels) {
+    details += fmt::format("label: {}={}\n", valid_utf8(key), valid_utf8(value));
+  }
+  const std::string movement = movement_text(report.movement);
+  if (!movement.empty()) details += "since then: " + movement + "\n";
+  return details;
+}
+
+std::string holder_of(const StuckReport& report) {
+  if (!report.holder) return "";
+  return fmt::format("held by {} [{}{}]\n{}",
+                     thread_title(report.holder->stack, report.holder->task),
+                     report.holder->stack.state, waits_for(report.holder->stack),
+                     format_stack(report.holder->stack));
+}
+
 void append_report(std::string& out, const StuckReport& report, MonotonicTime now) {
   const bool stuck = report.state == leakwatch::EpisodeState::kStuck;
   const Duration age = stuck ? report.task.age(now) : report.total_age;
-  fmt::format_to(std::back_inserter(out),
-                 "\nreport {}: {}, {}{}, age {} (flagged at {})\ntask {}, thread {} {} [{}{}]\n{}",
-                 report.number, valid_utf8(report.task.label), reasons_of(report),
-                 episode_state_name(report.state), format_duration(age),
-                 format_duration(report.age_when_flagged),
-                 static_cast<std::uint64_t>(report.task.id), report.task.thread,
-                 valid_utf8(report.stack.thread_name), report.stack.state, waits_for(report.stack),
-                 format_stack(report.stack));
+  fmt::format_to(
+      std::back_inserter(out),
+      "\nreport {}: {}, {}{}, age {} (flagged at {})\ntask {}, thread {} {} [{}{}]\n{}{}{}",
+      report.number, valid_utf8(report.task.label), reasons_of(report),
+      episode_state_name(report.state), format_duration(age),
+      format_duration(report.age_when_flagged), static_cast<std::uint64_t>(report.task.id),
+      report.task.thread, valid_utf8(report.stack.thread_name), report.stack.state,
+      waits_for(report.stack), details_of(report), format_stack(report.stack), holder_of(report));
 }
 
 std::string leakwatch_text(const Services& services, MonotonicTime now) {
@@ -152,9 +236,9 @@ std::string leakwatch_text(const Services& services, MonotonicTime now) {
   fmt::format_to(
       std::back_inserter(out),
       "stuck now {}, flagged {}, of these past their own timeout {}, stalled streams {}, recovered "
-      "{}, reports dropped {}\n",
+      "{}, deadlocks {}, reports {}, dropped {}, log records suppressed {}\n",
       counters.stuck_now, counters.flagged, counters.leaked, counters.stalled, counters.recovered,
-      counters.reports_dropped);
+      counters.deadlocks, counters.reported, counters.reports_dropped, counters.records_suppressed);
   for (const auto& report : services.watchdog.deadlocks()) {
     fmt::format_to(std::back_inserter(out), "\ndeadlock {}{}\n{}", report.number,
                    report.over ? ", over" : "", format_deadlock(report));

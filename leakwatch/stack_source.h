@@ -6,6 +6,7 @@
 
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -57,6 +58,10 @@ struct LiveStack {
   SharedFrames frames;       // innermost first; empty if nothing could be walked
   sampler::WaitDetail wait;  // what it waits for, and who holds that
   sampler::Stack raw;        // the same frames as plain addresses
+  // The thread's so far: CPU time used, and time that it was runnable and waited for a processor.
+  // Nothing where the kernel does not count them.
+  std::optional<Duration> cpu;
+  std::optional<Duration> queued;
   sampler::StackEnd end = sampler::StackEnd::kNotWalked;
 };
 

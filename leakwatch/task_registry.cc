@@ -49,6 +49,15 @@ struct alignas(64) TaskRegistry::Slot {
   std::atomic<ScopeId> scope{ScopeId::kNone};
 };
 
+// What only some tasks have, beside the slot so that the others do not pay for it: nothing is
+// written here when a task begins or ends without it. `sequence` is the slot's when the entry was
+// written; the entry is the live task's only while both are equal.
+struct TaskRegistry::Extra {
+  std::atomic<std::uint64_t> sequence{kFree};
+  std::atomic<const TaskRequest*> request{nullptr};
+  std::atomic<std::uint32_t> stuck_after_ms{0};  // 0: no threshold of its own
+};
+
 // A stack of free slots (Treiber's). `head` packs a tag and the top slot's index; the tag moves
 // with every pop, so a head that came back to the same slot meanwhile does not compare equal. Slots
 // that were never used are not linked at all: `fresh` counts how many of this list's own range have
@@ -68,6 +77,7 @@ TaskRegistry::TaskRegistry(Clock& clock, TaskRegistryOptions options)
       slots_per_list_(static_cast<std::uint32_t>((options.tasks_max + kLists - 1) / kLists)),
       // Not make_unique: value-initialization would touch, and so make resident, the whole table.
       slots_(new Slot[std::size_t{slots_per_list_} * kLists]),
+      extras_(new Extra[std::size_t{slots_per_list_} * kLists]),
       lists_(std::make_unique<FreeList[]>(kLists)) {
   static_assert(sizeof(Slot) == 64, "a slot is one cache line");
   assert(options.tasks_max >= 1 && options.tasks_max <= 1u << 20);
@@ -177,6 +187,53 @@ TaskProgress TaskRegistry::mark_streaming(Claim claim, Duration stalled_after) {
   return {*this, claim.slot, sequence};
 }
 
+TaskRegistry::Extra* TaskRegistry::extra_of(Claim claim) {
+  if (claim.slot == kNoSlot) return nullptr;
+  const std::uint64_t sequence = slots_[claim.slot].sequence.load(std::memory_order_relaxed);
+  if (phase_of(sequence) != kLive || id_of(claim.slot, generation_of(sequence)) != claim.id) {
+    return nullptr;
+  }
+  Extra& extra = extras_[claim.slot];
+  if (extra.sequence.load(std::memory_order_relaxed) != sequence) {
+    extra.request.store(nullptr, std::memory_order_release);
+    extra.stuck_after_ms.store(0, std::memory_order_release);
+    extra.sequence.store(sequence, std::memory_order_release);
+  }
+  return &extra;
+}
+
+void TaskRegistry::describe(Claim claim, const TaskRequest& request) {
+  if (Extra* extra = extra_of(claim)) extra->request.store(&request, std::memory_order_release);
+}
+
+void TaskRegistry::mark_allowed(Claim claim, Duration stuck_after) {
+  using Milliseconds = std::chrono::duration<std::uint32_t, std::milli>;
+  const auto kept = std::clamp<Duration>(stuck_after, Milliseconds(1), Milliseconds::max());
+  if (Extra* extra = extra_of(claim)) {
+    extra->stuck_after_ms.store(std::chrono::duration_cast<Milliseconds>(kept).count(),
+                                std::memory_order_release);
+  }
+}
+
+std::optional<RequestInfo> TaskRegistry::request_of(TaskId id) const {
+  constexpr int kParentsMax = 8;
+  for (int i = 0; i < kParentsMax && id != TaskId::kNone; ++i) {
+    const auto info = find(id);
+    if (!info) return std::nullopt;
+    const std::uint32_t index = slot_of(id);
+    const Extra& extra = extras_[index];
+    const std::uint64_t sequence = slots_[index].sequence.load(std::memory_order_acquire);
+    const TaskRequest* request = extra.request.load(std::memory_order_acquire);
+    if (extra.sequence.load(std::memory_order_acquire) == sequence && request != nullptr) {
+      auto read = read_request(request);
+      // Ended meanwhile: what was read may be anything.
+      return is_live(id) ? std::move(read) : std::nullopt;
+    }
+    id = info->parent;
+  }
+  return std::nullopt;
+}
+
 void TaskRegistry::mark_progress(std::uint32_t index, std::uint64_t sequence, MonotonicTime at) {
   Slot& slot = slots_[index];
   if (slot.sequence.load(std::memory_order_acquire) != sequence) return;
@@ -201,6 +258,11 @@ std::optional<TaskInfo> TaskRegistry::read(std::uint32_t index) const {
         MonotonicTime(Duration(slot.progressed_ns.load(std::memory_order_acquire)));
   }
   info.scope = slot.scope.load(std::memory_order_acquire);
+  const Extra& extra = extras_[index];
+  if (extra.sequence.load(std::memory_order_acquire) == before) {
+    info.stuck_after =
+        std::chrono::milliseconds(extra.stuck_after_ms.load(std::memory_order_acquire));
+  }
   // Moved meanwhile: that task has ended, and one that began just now is nobody's concern yet.
   if (slot.sequence.load(std::memory_order_acquire) != before) return std::nullopt;
   if (label != nullptr) info.label = label->text;
@@ -256,6 +318,7 @@ Task::Task(TaskRegistry& registry, TaskLabel label, const TaskStart& start)
   }
   claim_ = registry.begin(label, with_parent, scope);
   if (claim_.id != TaskId::kNone) TaskRegistry::current_ = {&registry, claim_};
+  if (start.request != nullptr) registry.describe(claim_, *start.request);
   outer_work_ =
       sampler::enter_task({label.name_, static_cast<std::uint64_t>(claim_.id), start.now});
   if (claim_.id == TaskId::kNone) return;
@@ -289,6 +352,11 @@ TaskProgress Task::stream(Duration stalled_after) {
   const auto& [registry, claim] = TaskRegistry::current_;
   if (registry == nullptr) return {};
   return registry->mark_streaming(claim, stalled_after);
+}
+
+void Task::allow(Duration stuck_after) {
+  const auto& [registry, claim] = TaskRegistry::current_;
+  if (registry != nullptr) registry->mark_allowed(claim, stuck_after);
 }
 
 void TaskProgress::made() const {

@@ -38,6 +38,7 @@
 
 #include "base/clock.h"
 #include "leakwatch/scope.h"
+#include "leakwatch/task_request.h"
 #include "sampler/thread_work.h"
 
 namespace vigil::leakwatch {
@@ -74,6 +75,8 @@ struct TaskInfo {
   MonotonicTime progressed_at{};
   ScopeId scope =
       ScopeId::kNone;  // on whose behalf, for the leak check: the parent's, or the thread's
+  // The task's own threshold for the watchdog (Task::allow); zero: its route's, or the watchdog's.
+  Duration stuck_after{0};
 
   bool streaming() const { return stalled_after != Duration::zero(); }
   // Only if streaming(); zero while it waits for its peer.
@@ -93,6 +96,8 @@ struct TaskStart {
   TaskId parent = TaskId::kNone;
   // Live after this, it has leaked past its timeout, and the watchdog says so (watchdog.h).
   MonotonicTime gives_up_at = kNoDeadline;
+  // What it works on, for reports; null: nothing is known. Must live as long as the task.
+  const TaskRequest* request = nullptr;
 };
 
 // Called by the thread that has just begun a task, with its id; null: nobody is interested. For
@@ -129,6 +134,10 @@ class TaskRegistry {
 
   // The task if it is still alive.
   std::optional<TaskInfo> find(TaskId id) const;
+  // What the task works on, if it is still alive and has said so (TaskStart::request), or if the task
+  // that it runs for has, and so on upwards. Reads the task's memory fault-safely; what the task
+  // ended under is not believed. Cost: a few microseconds.
+  std::optional<RequestInfo> request_of(TaskId id) const;
   bool is_live(TaskId id) const { return find(id).has_value(); }
 
   struct Counters {
@@ -148,6 +157,7 @@ class TaskRegistry {
   static constexpr std::uint32_t kNoSlot = 0xFFFF'FFFF;
 
   struct Slot;
+  struct Extra;
   struct FreeList;
 
   // What begin() gives and end() takes back.
@@ -163,9 +173,12 @@ class TaskRegistry {
   };
   static thread_local constinit Current current_;
 
-  Claim begin(TaskLabel label, const TaskStart& start);
   // Makes the claim's task a streaming one; the handle does nothing if the task has ended.
   TaskProgress mark_streaming(Claim claim, Duration stalled_after);
+  void describe(Claim claim, const TaskRequest& request);
+  void mark_allowed(Claim claim, Duration stuck_after);
+  // The claim's extra entry, made this task's; null if the task has ended.
+  Extra* extra_of(Claim claim);
   void mark_progress(std::uint32_t slot, std::uint64_t sequence, MonotonicTime at);
   Claim begin(TaskLabel label, const TaskStart& start, ScopeId scope);
   void end(Claim claim);
@@ -180,6 +193,7 @@ class TaskRegistry {
   Clock& clock_;
   const std::uint32_t slots_per_list_;
   std::unique_ptr<Slot[]> slots_;
+  std::unique_ptr<Extra[]> extras_;  // one for each slot
   std::unique_ptr<FreeList[]> lists_;
   std::atomic<std::uint64_t> untracked_{0};
 };
@@ -243,6 +257,12 @@ class Task {
   //
   // Outside any task: a handle that does nothing.
   static TaskProgress stream(Duration stalled_after);
+
+  // Gives the innermost task of the calling thread a threshold of its own: the watchdog flags it
+  // when it gets older than `stuck_after` (at least 1 ms, in whole milliseconds), whatever its
+  // route's threshold is. For a handler that finds out that it has a long job before it. Does
+  // nothing outside any task. Streaming tasks keep their own rule.
+  static void allow(Duration stuck_after);
 
  private:
   // Tells a trace that is being recorded of the whole task.

@@ -3,7 +3,8 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <unordered_set>
+#include <span>
+#include <unordered_map>
 
 #include "base/signal_mask.h"
 #include "base/text.h"
@@ -11,59 +12,104 @@
 namespace vigil::leakwatch {
 namespace {
 
-bool has_leaked(const TaskInfo& task, MonotonicTime now) {
-  return task.has_timeout() && now - task.gives_up_at >= WatchdogOptions::kLeakGrace;
+constexpr Duration kIntervalMin = std::chrono::milliseconds(5);
+constexpr Duration kIntervalMax = std::chrono::seconds(1);
+// Reports whose task a pass looks at again; with more, the passes take turns.
+constexpr std::size_t kLooksMax = 32;
+// Lock holders whose stacks a pass takes.
+constexpr std::size_t kHoldersMax = 16;
+
+Duration interval_of(const WatchdogOptions& options, const Thresholds& thresholds) {
+  if (options.interval != Duration::zero()) return options.interval;
+  return std::clamp<Duration>(thresholds.least() / 8, kIntervalMin, kIntervalMax);
 }
 
-bool has_stalled(const TaskInfo& task, MonotonicTime now) {
-  return task.streaming() && task.without_progress(now) >= task.stalled_after;
+Thresholds thresholds_of(const WatchdogOptions& options) {
+  return {options.threshold, options.label_thresholds};
 }
 
-bool is_past(const TaskInfo& task, Duration threshold, MonotonicTime now) {
-  return task.streaming() ? has_stalled(task, now) : task.age(now) >= threshold;
+// `whose`: "the watchdog's threshold", or a route's.
+Result<void> check_threshold(const std::string& whose, Duration threshold, Duration interval) {
+  if (threshold == Duration::zero()) return {};
+  if (threshold < WatchdogOptions::kThresholdMin) {
+    return Error(ErrorCode::kInvalidArgument, whose + " is " + format_duration(threshold) +
+                                                  ", below the least that its passes can hold, " +
+                                                  format_duration(WatchdogOptions::kThresholdMin));
+  }
+  if (threshold < interval) {
+    return Error(ErrorCode::kInvalidArgument,
+                 whose + " is " + format_duration(threshold) +
+                     ", below the time between the watchdog's passes, " +
+                     format_duration(interval) + ": tasks would be flagged too late");
+  }
+  return {};
 }
 
-std::string_view message_of(const StuckReport& report) {
+Result<void> check_thresholds(const WatchdogOptions& options) {
+  const Duration interval = interval_of(options, thresholds_of(options));
+  Result<void> checked = check_threshold("the watchdog's threshold", options.threshold, interval);
+  for (const auto& [label, threshold] : options.label_thresholds) {
+    if (!checked) return checked;
+    checked =
+        check_threshold("the watchdog's threshold for \"" + label + "\"", threshold, interval);
+  }
+  return checked;
+}
+
+std::string_view message_of(const StuckReport& report, bool is_new) {
   if (report.leaked) return "handler leaked past its timeout";
-  return report.stalled ? "stream stalled" : "handler stuck";
+  if (report.stalled) return is_new ? "stream stalled" : "stream still stalled";
+  return is_new ? "handler stuck" : "handler still stuck";
+}
+
+std::optional<TaskInfo> innermost_task(std::span<const TaskInfo> live, pid_t thread) {
+  // Oldest first: the last one of a thread is its innermost.
+  for (auto task = live.rbegin(); task != live.rend(); ++task) {
+    if (task->thread == thread) return *task;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
 
-std::string_view episode_state_name(EpisodeState state) {
-  return state == EpisodeState::kStuck ? "stuck" : "recovered";
+bool RecordLimit::allows(MonotonicTime now) {
+  if (!minute_ || now - *minute_ >= std::chrono::minutes(1)) {
+    minute_ = now;
+    written_ = 0;
+  }
+  if (written_ < per_minute_max_) {
+    ++written_;
+    return true;
+  }
+  ++since_last_;
+  ++suppressed_;
+  return false;
 }
 
 Result<std::unique_ptr<Watchdog>> Watchdog::create(WatchdogOptions options, TaskRegistry& registry,
                                                    StackSource& stacks, LogSink& sink,
                                                    Clock& clock) {
-  if (options.threshold != Duration::zero() && options.threshold < WatchdogOptions::kThresholdMin) {
-    return Error(ErrorCode::kInvalidArgument, "the watchdog's threshold is " +
-                                                  format_duration(options.threshold) +
-                                                  ", below the least that its passes can hold, " +
-                                                  format_duration(WatchdogOptions::kThresholdMin));
-  }
+  if (Result<void> checked = check_thresholds(options); !checked) return std::move(checked).error();
   if (options.reports_max == 0 || options.deadlocks_max == 0) {
     return Error(ErrorCode::kInvalidArgument, "the watchdog needs room for at least one report");
   }
-  return std::unique_ptr<Watchdog>(new Watchdog(options, registry, stacks, sink, clock));
+  return std::unique_ptr<Watchdog>(new Watchdog(std::move(options), registry, stacks, sink, clock));
 }
 
 Watchdog::Watchdog(WatchdogOptions options, TaskRegistry& registry, StackSource& stacks,
                    LogSink& sink, Clock& clock)
-    : options_(options),
+    : options_(std::move(options)),
       registry_(registry),
       stacks_(stacks),
       log_(sink, "leakwatch"),
       clock_(clock),
-      deadlock_watch_(stacks) {}
+      deadlock_watch_(stacks),
+      record_limit_(options_.records_per_minute_max),
+      episodes_(thresholds_of(options_), options_.reports_max) {}
 
 Watchdog::~Watchdog() { stop(); }
 
-Duration Watchdog::interval() const {
-  return std::clamp<Duration>(options_.threshold / 8, std::chrono::milliseconds(5),
-                              std::chrono::seconds(1));
-}
+Duration Watchdog::interval() const { return interval_of(options_, thresholds_of(options_)); }
 
 void Watchdog::start() {
   std::lock_guard lock(thread_mutex_);
@@ -104,18 +150,10 @@ void Watchdog::step(MonotonicTime now) {
   const std::vector<TaskInfo> live = registry_.snapshot();
   close_over(live, now);
   look_for_deadlocks(live);
-  const std::vector<TaskInfo> stuck = newly_flagged(live, now);
-  if (!stuck.empty()) {
-    std::vector<pid_t> threads;
-    for (const TaskInfo& task : stuck) threads.push_back(task.thread);
-    // Our own lock is not held: a capture takes as long as its deadline, and reports() must answer
-    // meanwhile.
-    std::vector<LiveStack> stacks =
-        stacks_.capture(threads, clock_.now() + options_.capture_budget);
-    for (std::size_t i = 0; i < stuck.size(); ++i) flag(stuck[i], std::move(stacks[i]), now);
-  }
+  look_at_stuck(live, now);
   std::lock_guard lock(mutex_);
-  ++counters_.passes;
+  ++passes_;
+  records_suppressed_ = record_limit_.suppressed();
 }
 
 void Watchdog::look_for_deadlocks(const std::vector<TaskInfo>& live) {
@@ -132,7 +170,7 @@ void Watchdog::look_for_deadlocks(const std::vector<TaskInfo>& live) {
 void Watchdog::record_deadlocks(std::vector<DeadlockReport>& found) {
   std::lock_guard lock(mutex_);
   for (DeadlockReport& report : found) {
-    report.number = ++counters_.deadlocks;
+    report.number = ++deadlocks_found_;
     report.seen_at = clock_.wall_now();
     if (deadlocks_.size() >= options_.deadlocks_max) deadlocks_.pop_front();
     deadlocks_.push_back(report);
@@ -142,136 +180,190 @@ void Watchdog::record_deadlocks(std::vector<DeadlockReport>& found) {
   }
 }
 
-// `alive`: the episode's task as it is now, null if it has ended. One that has leaked stays so until
-// its end.
-bool Watchdog::is_over(const Episode& episode, const TaskInfo* alive) {
-  if (alive == nullptr) return true;
-  return alive->streaming() && !episode.leaked && alive->progressed_at != episode.progressed_at;
-}
-
 void Watchdog::close_over(const std::vector<TaskInfo>& live, MonotonicTime now) {
   std::vector<StuckReport> recovered;
   {
     std::lock_guard lock(mutex_);
-    if (stuck_.empty()) return;
-    recovered = close_over_locked(live, now);
+    recovered = episodes_.close_over(live, now);
   }
-  for (const StuckReport& report : recovered) log_recovery(report);
+  for (const StuckReport& report : recovered) log_recovery(report, now);
 }
 
-// Forgets the episodes that are over, and returns their reports, those that are still kept.
-std::vector<StuckReport> Watchdog::close_over_locked(const std::vector<TaskInfo>& live,
-                                                     MonotonicTime now) {
-  std::unordered_map<TaskId, const TaskInfo*> alive;
-  for (const TaskInfo& task : live) alive.emplace(task.id, &task);
-  std::unordered_set<std::uint64_t> over;  // reports' numbers
-  counters_.recovered += std::erase_if(stuck_, [&](const auto& entry) {
-    const auto found = alive.find(entry.first);
-    if (!is_over(entry.second, found == alive.end() ? nullptr : found->second)) return false;
-    over.insert(entry.second.report);
-    return true;
-  });
-  std::vector<StuckReport> recovered;
-  for (StuckReport& report : reports_) {
-    if (!over.contains(report.number)) continue;
-    report.state = EpisodeState::kRecovered;
-    report.total_age = report.task.age(now);
-    recovered.push_back(report);
-  }
-  return recovered;
-}
+// What one pass does about stuck tasks.
+struct Watchdog::Pass {
+  const std::vector<TaskInfo>& live;
+  MonotonicTime now;
+  std::vector<EpisodeTable::Due> due = {};
+  std::vector<TaskInfo> looks = {};
+  std::unordered_map<pid_t, LiveStack> stacks = {};
+  std::vector<EpisodeTable::Flagged> news = {};  // at most one for each report
+};
 
-void Watchdog::log_recovery(const StuckReport& report) {
-  const bool goes_on = report.stalled && registry_.is_live(report.task.id);
-  log_.info(goes_on ? "stream moves again" : "handler recovered",
-            {{"report", report.number},
-             {"task", static_cast<std::uint64_t>(report.task.id)},
-             {"label", report.task.label},
-             {"age_ms", whole_milliseconds(report.total_age)}});
-}
-
-std::vector<TaskInfo> Watchdog::newly_flagged(const std::vector<TaskInfo>& live,
-                                              MonotonicTime now) const {
-  std::vector<TaskInfo> stuck;
-  std::lock_guard lock(mutex_);
-  for (const TaskInfo& task : live) {
-    const bool leaked = has_leaked(task, now);
-    if (!leaked && !is_past(task, options_.threshold, now)) continue;
-    const auto known = stuck_.find(task.id);
-    if (known == stuck_.end() || (leaked && !known->second.leaked)) stuck.push_back(task);
-  }
-  return stuck;
-}
-
-void Watchdog::flag(const TaskInfo& task, LiveStack stack, MonotonicTime now) {
-  // It may have ended, or moved, while its stack was taken, and then the stack shows something else.
-  const auto still = registry_.find(task.id);
-  if (!still || still->progressed_at != task.progressed_at) return;
-  StuckReport report;
-  report.task = task;
-  report.leaked = has_leaked(task, now);
-  report.stalled = has_stalled(task, now);
-  report.flagged_at = clock_.wall_now();
-  report.age_when_flagged = task.age(now);
-  report.stack = std::move(stack);
+void Watchdog::look_at_stuck(const std::vector<TaskInfo>& live, MonotonicTime now) {
+  Pass pass{.live = live, .now = now};
   {
     std::lock_guard lock(mutex_);
-    report = record_locked(std::move(report));
+    pass.due = episodes_.due(live, now);
+    pass.looks = episodes_.to_look_at(kLooksMax);
   }
+  if (pass.due.empty() && pass.looks.empty()) return;
+  capture(pass);
+  flag(pass);
+  capture_holders(pass);
+  log_news(pass);
+}
+
+// Our own lock is not held: a capture takes as long as its deadline, and reports() must answer
+// meanwhile.
+void Watchdog::capture(Pass& pass) {
+  std::vector<pid_t> threads;
+  for (const EpisodeTable::Due& due : pass.due) threads.push_back(due.task.thread);
+  for (const TaskInfo& task : pass.looks) threads.push_back(task.thread);
+  std::sort(threads.begin(), threads.end());
+  threads.erase(std::unique(threads.begin(), threads.end()), threads.end());
+  std::vector<LiveStack> stacks = stacks_.capture(threads, clock_.now() + options_.capture_budget);
+  for (std::size_t i = 0; i < threads.size(); ++i) {
+    pass.stacks.emplace(threads[i], std::move(stacks[i]));
+  }
+}
+
+void Watchdog::flag(Pass& pass) {
+  // A task may have ended, or moved, while its stack was taken: then the stack shows something else.
+  const auto is_same = [this](const TaskInfo& task) {
+    const auto still = registry_.find(task.id);
+    return still && still->progressed_at == task.progressed_at;
+  };
+  for (const TaskInfo& task : pass.looks) {
+    if (!registry_.is_live(task.id)) continue;
+    std::lock_guard lock(mutex_);
+    episodes_.look(task.id, pass.stacks.at(task.thread), pass.now);
+  }
+  for (const EpisodeTable::Due& due : pass.due) {
+    if (!is_same(due.task)) continue;
+    EpisodeTable::Flagged flagged;
+    {
+      std::lock_guard lock(mutex_);
+      flagged = episodes_.flag(due, pass.stacks.at(due.task.thread), clock_.wall_now(), pass.now);
+    }
+    if (!flagged.is_news) continue;
+    const auto same = std::find_if(pass.news.begin(), pass.news.end(),
+                                   [&](const auto& news) { return news.report == flagged.report; });
+    if (same == pass.news.end()) pass.news.push_back(flagged);
+  }
+}
+
+// The stacks of those who hold what the reports of this pass wait for, and what the reports' tasks
+// work on.
+void Watchdog::capture_holders(Pass& pass) {
+  std::vector<pid_t> owners;
+  std::vector<std::uint64_t> numbers;
+  std::vector<std::pair<std::uint64_t, TaskId>> described;
+  {
+    std::lock_guard lock(mutex_);
+    for (const EpisodeTable::Flagged& news : pass.news) {
+      const StuckReport* report = episodes_.report(news.report);
+      if (report == nullptr) continue;
+      described.emplace_back(news.report, report->task.id);
+      if (report->stack.wait.owner == 0 || owners.size() >= kHoldersMax) continue;
+      owners.push_back(report->stack.wait.owner);
+      numbers.push_back(news.report);
+    }
+  }
+  std::vector<LiveStack> stacks;
+  if (!owners.empty()) stacks = stacks_.capture(owners, clock_.now() + options_.capture_budget);
+  std::vector<std::optional<RequestInfo>> requests;
+  for (const auto& [number, task] : described) requests.push_back(registry_.request_of(task));
+  std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; i < described.size(); ++i) {
+    StuckReport* report = episodes_.report(described[i].first);
+    if (report == nullptr) continue;
+    if (requests[i]) report->request = std::move(requests[i]);
+    report->draining = draining_.load(std::memory_order_relaxed);
+  }
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    StuckReport* report = episodes_.report(numbers[i]);
+    if (report == nullptr) continue;
+    report->holder = Holder{innermost_task(pass.live, owners[i]), std::move(stacks[i])};
+  }
+}
+
+void Watchdog::log_news(const Pass& pass) {
+  for (const EpisodeTable::Flagged& news : pass.news) {
+    std::optional<StuckReport> report;
+    {
+      std::lock_guard lock(mutex_);
+      if (const StuckReport* kept = episodes_.report(news.report)) report = *kept;
+    }
+    if (report) log_report(*report, news.is_new, pass.now);
+  }
+}
+
+void Watchdog::log_report(const StuckReport& report, bool is_new, MonotonicTime now) {
+  const TaskInfo& task = report.task;
   std::vector<LogField> fields = {{"report", report.number},
                                   {"task", static_cast<std::uint64_t>(task.id)},
                                   {"label", task.label},
                                   {"age_ms", whole_milliseconds(task.age(now))}};
   if (task.streaming()) {
     fields.emplace_back("without_progress_ms", whole_milliseconds(task.without_progress(now)));
-    fields.emplace_back("threshold_ms", whole_milliseconds(task.stalled_after));
-  } else {
-    fields.emplace_back("threshold_ms", whole_milliseconds(options_.threshold));
   }
+  fields.emplace_back("threshold_ms", whole_milliseconds(report.limit));
+  if (report.level > 0) fields.emplace_back("thresholds_passed", std::uint64_t{1} << report.level);
   if (report.leaked) fields.emplace_back("timeout_ms", whole_milliseconds(task.timeout()));
+  if (report.stuck_now > 1) fields.emplace_back("tasks", report.stuck_now);
+  if (report.abandoned()) fields.emplace_back("abandoned", true);
+  if (report.draining) fields.emplace_back("draining", true);
+  if (report.request) {
+    fields.emplace_back("method", report.request->method);
+    fields.emplace_back("target", report.request->target);
+    fields.emplace_back("peer", report.request->peer);
+    if (!report.request->request_id.empty()) {
+      fields.emplace_back("request_id", report.request->request_id);
+    }
+  }
   const std::string text = format_stack(report.stack);
+  const std::string movement = movement_text(report.movement);
+  const std::string holder =
+      report.holder ? thread_title(report.holder->stack, report.holder->task) : "";
+  const std::string holder_stack = report.holder ? format_stack(report.holder->stack) : "";
   fields.emplace_back("thread", task.thread);
   fields.emplace_back("thread_name", report.stack.thread_name);
   fields.emplace_back("state", report.stack.state);
+  if (!report.stack.wait.text.empty()) fields.emplace_back("waits_for", report.stack.wait.text);
+  if (!holder.empty()) fields.emplace_back("holder", holder);
+  if (!holder.empty()) fields.emplace_back("holder_stack", holder_stack);
+  if (!movement.empty()) fields.emplace_back("movement", movement);
   fields.emplace_back("stack", text);
-  log_.write(LogLevel::kWarn, message_of(report), fields);
+  write_limited(LogLevel::kWarn, message_of(report, is_new), std::move(fields), now);
 }
 
-// Adds the report, or makes it the present one of an episode that has begun already; returns it
-// with its number.
-StuckReport Watchdog::record_locked(StuckReport report) {
-  if (report.leaked) ++counters_.leaked;
-  if (const auto known = stuck_.find(report.task.id); known != stuck_.end()) {
-    report.number = known->second.report;
-    known->second.leaked = report.leaked;
-    for (StuckReport& kept : reports_) {
-      if (kept.number == report.number) kept = report;
-    }
-    return report;
-  }
-  report.number = ++counters_.flagged;
-  if (report.stalled) ++counters_.stalled;
-  make_room_locked();
-  stuck_.emplace(report.task.id, Episode{report.number, report.leaked, report.task.progressed_at});
-  reports_.push_back(report);
-  return report;
+void Watchdog::log_recovery(const StuckReport& report, MonotonicTime now) {
+  const bool goes_on = report.stalled && registry_.is_live(report.task.id);
+  std::vector<LogField> fields = {{"report", report.number},
+                                  {"task", static_cast<std::uint64_t>(report.task.id)},
+                                  {"label", report.task.label},
+                                  {"age_ms", whole_milliseconds(report.total_age)}};
+  if (report.tasks > 1) fields.emplace_back("tasks", report.tasks);
+  write_limited(LogLevel::kInfo, goes_on ? "stream moves again" : "handler recovered",
+                std::move(fields), now);
 }
 
-// Drops the oldest recovered report, or the oldest of all. A stuck task without its report stays in
-// stuck_, so it is not flagged a second time.
-void Watchdog::make_room_locked() {
-  if (reports_.size() < options_.reports_max) return;
-  auto victim = std::find_if(reports_.begin(), reports_.end(), [](const StuckReport& report) {
-    return report.state == EpisodeState::kRecovered;
-  });
-  if (victim == reports_.end()) victim = reports_.begin();
-  reports_.erase(victim);
-  ++counters_.reports_dropped;
+void Watchdog::write_limited(LogLevel level, std::string_view message, std::vector<LogField> fields,
+                             MonotonicTime now) {
+  if (!record_limit_.allows(now)) return;
+  const std::uint64_t suppressed = record_limit_.take_suppressed();
+  if (suppressed > 0) fields.emplace_back("suppressed_before", suppressed);
+  log_.write(level, message, fields);
 }
 
 std::vector<StuckReport> Watchdog::reports() const {
   std::lock_guard lock(mutex_);
-  return {reports_.rbegin(), reports_.rend()};
+  std::vector<StuckReport> reports;
+  const auto& kept = episodes_.reports();
+  for (auto report = kept.rbegin(); report != kept.rend(); ++report) {
+    reports.push_back(report->second);
+  }
+  return reports;
 }
 
 std::vector<DeadlockReport> Watchdog::deadlocks() const {
@@ -281,8 +373,10 @@ std::vector<DeadlockReport> Watchdog::deadlocks() const {
 
 Watchdog::Counters Watchdog::counters() const {
   std::lock_guard lock(mutex_);
-  Counters counters = counters_;
-  counters.stuck_now = stuck_.size();
+  Counters counters{episodes_.counters()};
+  counters.deadlocks = deadlocks_found_;
+  counters.passes = passes_;
+  counters.records_suppressed = records_suppressed_;
   return counters;
 }
 

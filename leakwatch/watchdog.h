@@ -4,13 +4,12 @@
 //   watchdog.start();                                  // a thread that calls step() every interval
 //   for (const StuckReport& report : watchdog.reports()) …
 //
-// An episode is one task's time past the threshold. It is flagged once: a log record and a report
-// with the live stack, then nothing more until the task ends, when the report is marked and a
-// second record says so.
-//
-//        age < threshold            age >= threshold              task ended
-//   ────── (not known) ──────▶ kStuck, logged as "handler stuck" ──────▶ kRecovered, logged as
-//   "handler recovered"
+// A task past its threshold is flagged: its stack is taken while it is still stuck, and it joins the
+// report of those that hang at the same place, or begins a new one. A new report is logged as
+// "handler stuck", with who, how long, where and why; again, as "handler still stuck", at 2, 4, 8 …
+// thresholds; and when the last of its tasks has ended, as "handler recovered". Between these the
+// report says whether the task moves (Movement). At most records_per_minute_max of these records are
+// written; what is suppressed is counted, and the next record says how many.
 //
 // A task that was given a timeout (TaskStart::gives_up_at) and goes on beyond it is flagged at the
 // first pass that finds it kLeakGrace later, however young it is: it has leaked past its timeout.
@@ -21,26 +20,31 @@
 // when it has made no progress for the time that it named itself; that episode also ends, as "stream
 // moves again", when it makes progress or waits for its peer, and a later stall is a new one.
 //
-// A task is flagged between its threshold and threshold + interval(); a task that ends while its
-// stack is taken is not flagged at all. What is not promised: a task that passed the threshold and
-// ended between two passes is not seen.
+// A task is flagged between its threshold and threshold + interval(), which is less than a quarter
+// more; never twice at one level; and not at all if it ends while its stack is taken. What is not
+// promised: a task that passed the threshold and ended between two passes is not seen.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/result.h"
 #include "leakwatch/deadlock_watch.h"
+#include "leakwatch/episodes.h"
 #include "leakwatch/stack_source.h"
+#include "leakwatch/stuck_report.h"
 #include "leakwatch/task_registry.h"
 
 namespace vigil::leakwatch {
@@ -50,6 +54,14 @@ struct WatchdogOptions {
   // pass.
   Duration threshold = std::chrono::seconds(5);
 
+  // Of tasks with these labels ("GET /export") instead; zero: they may get as old as they like. A
+  // task may also set its own (Task::allow).
+  std::map<std::string, Duration, std::less<>> label_thresholds = {};
+
+  // Time between passes. Zero: an eighth of the least threshold, at least 5 ms and at most 1 s. No
+  // threshold may be below it.
+  Duration interval{0};
+
   // Reports that are kept, recovered ones first to go. At least 1. What is dropped is counted in
   // `reports_dropped`.
   std::size_t reports_max = 1000;
@@ -57,41 +69,44 @@ struct WatchdogOptions {
   // Deadlocks that are kept, the oldest ones first to go. At least 1.
   std::size_t deadlocks_max = 100;
 
-  // Time that one pass may spend on capturing stacks. Tasks that it did not reach are captured by
-  // the next pass.
+  // Log records about reports that a minute may have, recoveries among them.
+  std::size_t records_per_minute_max = 60;
+
+  // Time that one pass may spend on capturing stacks. Threads that did not answer by then are
+  // reported without a stack.
   Duration capture_budget = std::chrono::milliseconds(500);
 
-  static constexpr Duration kThresholdMin = std::chrono::milliseconds(10);
+  // With an interval of 5 ms, a task is flagged at a quarter more at the most.
+  static constexpr Duration kThresholdMin = std::chrono::milliseconds(20);
 
-  // What a task that was told to stop at its timeout gets to notice.
-  static constexpr Duration kLeakGrace = std::chrono::milliseconds(100);
+  static constexpr Duration kLeakGrace = leakwatch::kLeakGrace;
 };
 
-enum class EpisodeState : std::uint8_t {
-  kStuck,      // -> kRecovered when the task has ended
-  kRecovered,  // final
-};
+// How many records about one thing may be written in a minute. Not thread-safe. Pure but for its
+// state.
+class RecordLimit {
+ public:
+  explicit RecordLimit(std::size_t per_minute_max) : per_minute_max_(per_minute_max) {}
 
-std::string_view episode_state_name(EpisodeState state);
+  // Whether a record may be written at `now`; counts it as suppressed if not.
+  bool allows(MonotonicTime now);
+  // How many have been suppressed since this was asked last.
+  std::uint64_t take_suppressed() { return std::exchange(since_last_, 0); }
+  std::uint64_t suppressed() const { return suppressed_; }
 
-struct StuckReport {
-  std::uint64_t number = 0;  // 1, 2, 3 … in the order of flagging
-  TaskInfo task;
-  EpisodeState state = EpisodeState::kStuck;
-  bool leaked = false;   // it went on beyond its own timeout, TaskInfo::timeout()
-  bool stalled = false;  // it streams, and had made no progress for TaskInfo::stalled_after
-  WallTime flagged_at{};
-  Duration age_when_flagged{};
-  // kRecovered: how old the task was when it ended, or a stalled one when it moved again, up to one
-  // interval too much; else zero.
-  Duration total_age{};
-  LiveStack stack;  // when flagged
+ private:
+  const std::size_t per_minute_max_;
+  std::optional<MonotonicTime> minute_;  // when the present one began
+  std::size_t written_ = 0;              // in it
+  std::uint64_t since_last_ = 0;
+  std::uint64_t suppressed_ = 0;
 };
 
 // Thread-safe. `registry`, `stacks`, `sink` and `clock` must outlive it.
 class Watchdog {
  public:
-  // invalid_argument: a threshold below the minimum, or no room for reports.
+  // invalid_argument: a threshold below the minimum or below the interval between passes, or no
+  // room for reports.
   static Result<std::unique_ptr<Watchdog>> create(WatchdogOptions options, TaskRegistry& registry,
                                                   StackSource& stacks, LogSink& sink, Clock& clock);
   ~Watchdog();
@@ -116,36 +131,39 @@ class Watchdog {
   // whatever the threshold.
   std::vector<DeadlockReport> deadlocks() const;
 
-  struct Counters {
+  struct Counters : EpisodeTable::Counters {
     std::uint64_t deadlocks = 0;
-    std::uint64_t flagged = 0;
-    std::uint64_t leaked = 0;   // of these, past their own timeout
-    std::uint64_t stalled = 0;  // of these, streaming tasks without progress
-    std::uint64_t recovered = 0;
-    std::uint64_t stuck_now = 0;
-    std::uint64_t reports_dropped = 0;
     std::uint64_t passes = 0;
+    std::uint64_t records_suppressed = 0;
   };
   Counters counters() const;
 
+  // From now on reports say that the server is shutting down.
+  void server_is_draining() { draining_.store(true, std::memory_order_relaxed); }
+
   Duration threshold() const { return options_.threshold; }
-  // Time between passes: an eighth of the threshold, at least 5 ms and at most 1 s.
+  // Time between passes: the option, or what it says of zero.
   Duration interval() const;
 
  private:
   Watchdog(WatchdogOptions options, TaskRegistry& registry, StackSource& stacks, LogSink& sink,
            Clock& clock);
 
+  struct Pass;
+
   void run();
   void look_for_deadlocks(const std::vector<TaskInfo>& live);
   void record_deadlocks(std::vector<DeadlockReport>& found);
   void close_over(const std::vector<TaskInfo>& live, MonotonicTime now);
-  std::vector<StuckReport> close_over_locked(const std::vector<TaskInfo>& live, MonotonicTime now);
-  void log_recovery(const StuckReport& report);
-  std::vector<TaskInfo> newly_flagged(const std::vector<TaskInfo>& live, MonotonicTime now) const;
-  void flag(const TaskInfo& task, LiveStack stack, MonotonicTime now);
-  StuckReport record_locked(StuckReport report);
-  void make_room_locked();
+  void look_at_stuck(const std::vector<TaskInfo>& live, MonotonicTime now);
+  void capture(Pass& pass);
+  void flag(Pass& pass);
+  void capture_holders(Pass& pass);
+  void log_news(const Pass& pass);
+  void log_report(const StuckReport& report, bool is_new, MonotonicTime now);
+  void log_recovery(const StuckReport& report, MonotonicTime now);
+  void write_limited(LogLevel level, std::string_view message, std::vector<LogField> fields,
+                     MonotonicTime now);
 
   const WatchdogOptions options_;
   TaskRegistry& registry_;
@@ -156,19 +174,17 @@ class Watchdog {
   std::mutex step_mutex_;         // one pass at a time; taken before mutex_
   DeadlockWatch deadlock_watch_;  // guarded by step_mutex_
 
+  RecordLimit record_limit_;  // guarded by step_mutex_
+
   mutable std::mutex mutex_;  // guards what follows
-  std::deque<StuckReport> reports_;
+  EpisodeTable episodes_;
   std::deque<DeadlockReport> deadlocks_;
-  struct Episode {
-    std::uint64_t report = 0;  // its number
-    bool leaked = false;
-    MonotonicTime progressed_at{};  // the task's, when it was flagged
-  };
-  static bool is_over(const Episode& episode, const TaskInfo* alive);
-  std::unordered_map<TaskId, Episode> stuck_;
-  Counters counters_;
+  std::uint64_t deadlocks_found_ = 0;
+  std::uint64_t passes_ = 0;
+  std::uint64_t records_suppressed_ = 0;
   bool stopping_ = false;
 
+  std::atomic<bool> draining_{false};
   std::condition_variable wake_;  // with mutex_: stopping_ has changed
   std::thread thread_;            // start() and stop() only, under thread_mutex_
   std::mutex thread_mutex_;

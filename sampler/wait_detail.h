@@ -19,6 +19,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/clock.h"
 #include "sampler/proc_thread.h"
 #include "sampler/stack_text.h"
 #include "sampler/thread_snapshot.h"
@@ -82,5 +83,15 @@ struct LockWait {
 // ends by itself. For a first look at many threads; the frames tell for sure. Cost: a system call
 // or two. Thread-safe.
 std::optional<LockWait> lock_wait(const ThreadSyscall& call);
+
+// What a thread has used so far, from its schedstat file.
+struct ThreadTimes {
+  Duration on_cpu{};
+  Duration queued{};  // runnable, but without a processor
+};
+// Nothing if the text is not three numbers, or the kernel does not count (all zero). Pure.
+std::optional<ThreadTimes> parse_thread_times(std::string_view text);
+// Nothing also if the thread is gone.
+std::optional<ThreadTimes> read_thread_times(pid_t tid);
 
 }  // namespace vigil::sampler

@@ -189,6 +189,8 @@ const HeaderMap& Exchange::trailers() const {
 
 HostPort Exchange::remote_address() const { return connection_->peer.to_host_port(); }
 
+int Exchange::descriptor() const noexcept { return connection_->fd.get(); }
+
 std::shared_ptr<const TlsInfo> Exchange::tls() const {
   return connection_->channel ? connection_->channel->tls() : nullptr;
 }

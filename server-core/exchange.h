@@ -71,6 +71,7 @@ class Exchange final : public RequestTransport {
   Result<std::size_t> read_body(std::span<char> into) override;
   const HeaderMap& trailers() const override;
   HostPort remote_address() const override;
+  int descriptor() const noexcept override;
   std::shared_ptr<const TlsInfo> tls() const override;
   std::stop_token stop_token() override;
   MonotonicTime write_deadline() const override;

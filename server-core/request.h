@@ -60,6 +60,8 @@ class RequestTransport {
   // The trailer section; empty until the body has been read to its end.
   virtual const HeaderMap& trailers() const = 0;
   virtual HostPort remote_address() const = 0;
+  // The client's socket, open until the handler has returned; -1 for a transport without one.
+  virtual int descriptor() const noexcept { return -1; }
   // nullptr without TLS.
   virtual std::shared_ptr<const TlsInfo> tls() const { return nullptr; }
   virtual std::stop_token stop_token() = 0;
@@ -145,6 +147,9 @@ class Request {
 
   // The socket's peer. No header changes it (P1.27).
   HostPort remote_address() const { return transport_->remote_address(); }
+  // The client's socket, for reports about the connection; -1 where there is none. Never read from
+  // it or write to it.
+  int descriptor() const noexcept { return transport_->descriptor(); }
 
   // What TLS has agreed upon with the client, its verified certificate among it (tls.h); nullptr
   // without TLS. Allocates at a connection's first call.

@@ -4,6 +4,7 @@
 #include <functional>
 #include <unordered_map>
 
+#include "server-core/request_log.h"
 #include "server-core/url.h"
 
 namespace vigil::http {
@@ -323,7 +324,13 @@ void Router::operator()(ResponseWriter& response, Request& request) const {
     fill_path_values(*route, request);
     // The label's text, which lives as long as the process: a trace keeps it.
     request.set_route(route->label.text());
-    const leakwatch::Task task(tree_->registry, route->label, request.start_time());
+    const leakwatch::TaskRequest about{.method = request.method(),
+                                       .target = request.target(),
+                                       .request_id = request_id(request),
+                                       .peer = {},
+                                       .descriptor = request.descriptor()};
+    const leakwatch::Task task(tree_->registry, route->label,
+                               {.now = request.start_time(), .request = &about});
     if (request.enter_route(route->profile, task.id()) == RouteAdmission::kBusy) {
       response.headers().set("Retry-After", "1");
       return write_error(response, 503, "no thread is free");

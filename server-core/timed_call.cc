@@ -74,10 +74,17 @@ void TimedCall::run(const Handler& handler) {
   const std::string_view route = request_.route();
   const leakwatch::TaskLabel label =
       pool_.registry().intern(route.empty() ? "handler with a timeout" : route);
+  // Our own copies: the outer request is gone when this handler leaks.
+  const std::string peer = format_host_port(peer_);
+  const leakwatch::TaskRequest about{.method = head_.method,
+                                     .target = head_.target,
+                                     .request_id = http::request_id(request_),
+                                     .peer = peer};
   try {
     const leakwatch::Task task(
         pool_.registry(), label,
-        leakwatch::TaskStart{.now = started_, .parent = parent_, .gives_up_at = gives_up_at_});
+        leakwatch::TaskStart{
+            .now = started_, .parent = parent_, .gives_up_at = gives_up_at_, .request = &about});
     {
       std::lock_guard lock(mutex_);
       task_ = task.id();

@@ -2,6 +2,8 @@
 // watchdog can show. The tour, the tests and the benchmarks drive it.
 
 #include <cstdio>
+#include <map>
+#include <string>
 #include <vector>
 
 #include <fmt/format.h>
@@ -75,6 +77,21 @@ vigil::FlagSetter policy_flag(vigil::http::LimitPolicy& target) {
   };
 }
 
+// "GET /export=1m": the threshold of one route.
+vigil::FlagSetter route_threshold_flag(
+    std::map<std::string, vigil::Duration, std::less<>>& target) {
+  return [&target](std::string_view text) -> Result<void> {
+    const std::size_t equals = text.rfind('=');
+    if (equals == std::string_view::npos) {
+      return vigil::Error(vigil::ErrorCode::kInvalidArgument, "not ROUTE=DURATION");
+    }
+    const auto threshold = vigil::parse_duration(text.substr(equals + 1));
+    if (!threshold) return threshold.error();
+    target[std::string(text.substr(0, equals))] = *threshold;
+    return {};
+  };
+}
+
 vigil::FlagTable flag_table(Options& options) {
   using vigil::duration_flag;
   using vigil::size_flag;
@@ -90,6 +107,9 @@ vigil::FlagTable flag_table(Options& options) {
             host_port_flag(options.agent.debug_listen));
   flags.add("stuck-after", "DURATION", "flag handlers older than this (5s; 0: never)",
             duration_flag(options.agent.stuck_after));
+  flags.add("stuck-after-route", "ROUTE=DURATION",
+            "the same for one route, \"GET /sleep=1m\"; may be repeated",
+            route_threshold_flag(options.agent.stuck_after_routes));
   flags.add("heap-sample", "BYTES", "mean bytes between heap samples (524288; 0: none)",
             heap_sample_flag(options.agent.heap_sample_bytes));
   flags.add(

@@ -61,7 +61,7 @@ TEST_CASE("threads without a task follow the tasks, none is listed twice") {
 
 TEST_CASE("a thread that could not be captured keeps its block and says why") {
   LiveStack stack = stack_of(4711);
-  stack.frames.clear();
+  stack.frames = {};
   stack.end = sampler::StackEnd::kNotWalked;
   stack.failure = "it blocks the signal";
   const std::string text = format_dump({task_of(1, "x", 4711, 1s)}, {stack}, kNow);

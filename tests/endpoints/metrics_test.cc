@@ -30,6 +30,9 @@ Metrics example() {
   metrics.tasks.live = 3;
   metrics.watchdog.leaked = 2;
   metrics.watchdog.stalled = 9;
+  metrics.watchdog.deadlocks = 6;
+  metrics.watchdog.records_suppressed = 17;
+  metrics.tasks_older = {8, 5, 4, 1};
   metrics.stuck_after = 5s;
   metrics.heap_loss = sampler::HeapLoss{.samples_lost = 21, .samples_untracked = 22};
   metrics.contention = sampler::ContentionCounters{
@@ -103,6 +106,10 @@ TEST_CASE("Prometheus text: values, labels, states") {
         "vigil_tasks 3",
         "vigil_watchdog_leaked_total 2",
         "vigil_watchdog_stalled_total 9",
+        "vigil_watchdog_deadlocks_total 6",
+        "vigil_watchdog_records_suppressed_total 17",
+        "vigil_tasks_older{seconds=\"0.1\"} 8",
+        "vigil_tasks_older{seconds=\"100\"} 1",
         "vigil_watchdog_threshold_seconds 5",
         "vigil_http_connections{server=\"admin\",state=\"idle\"} 4",
         "vigil_http_timeouts_total{server=\"main\",phase=\"idle\"} 5",

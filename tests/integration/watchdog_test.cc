@@ -84,6 +84,51 @@ TEST_CASE(
   CHECK(text.find("GET /deadlock/ba\nwaits for mutex 0x") != std::string::npos);
 }
 
+TEST_CASE(
+    "handlers behind one mutex are one report with a count, the owner and whether they move") {
+  Demo demo({"--stuck-after=400ms", "--stuck-after-route=GET /sleep=1m"});
+  Background holder(demo.address(), "/lock?ms=4000", 1);
+  demo.debug_get_until("/debug/tasks", "GET /lock");
+  Background waiting(demo.address(), "/lock?ms=0&card=4711", 20);
+  Background sleeping(demo.address(), "/sleep?ms=1500", 1);
+  demo.debug_get_until("/debug/leakwatch", "20 tasks hang here");
+  const std::string text = demo.debug_get_until("/debug/leakwatch", "since then: same frames for");
+  const json page = json::parse(demo.debug_get("/debug/leakwatch?format=json").body);
+  const std::string log = demo.process().err();
+  holder.join();
+  waiting.join();
+  sleeping.join();
+
+  // One for those that wait, one for the one that holds it.
+  REQUIRE(page["reports"].size() == 2);
+  const bool first_waits = page["reports"][0]["tasks"] == 20;
+  const json& report = page["reports"][first_waits ? 0 : 1];
+  CHECK(report["tasks"] == 20);
+  CHECK(report["members"].size() == 10);
+  CHECK(report["request"]["method"] == "GET");
+  CHECK(report["request"]["target"] == "/lock?ms=[redacted]&card=[redacted]");
+  CHECK(report["request"]["peer"].get<std::string>().find("127.0.0.1:") == 0);
+  CHECK(report["abandoned"] == false);
+  CHECK(report["stack"]["waits_for"]["kind"] == "mutex");
+  CHECK(report["holder"]["task"]["label"] == "GET /lock");
+  CHECK(report["holder"]["stack"].dump().find("demo::update_inventory") != std::string::npos);
+  CHECK(report["holder"]["stack"]["waits_for"]["kind"] == "sleep");
+  CHECK(text.find("held by thread") != std::string::npos);
+  CHECK(text.find("4711") == std::string::npos);
+  CHECK(log.find("4711") == std::string::npos);
+  CHECK(count_of(log, "\"msg\":\"handler stuck\"") == 2);
+  CHECK(log.find("GET /sleep") == std::string::npos);
+}
+
+TEST_CASE("a threshold below the time between passes ends the start with a sentence") {
+  Subprocess demo({kDemoProgram, "--listen=127.0.0.1:0", "--debug=127.0.0.1:0",
+                   "--stuck-after-route=GET /hello=10ms"});
+  const auto result = demo.wait(std::chrono::seconds(20));
+  CHECK(result.exit_status == 1);
+  CHECK(result.err.find("the watchdog's threshold for \"GET /hello\" is 10ms") !=
+        std::string::npos);
+}
+
 TEST_CASE("handlers below the threshold are not flagged") {
   Demo demo({"--stuck-after=1s"});
   CHECK(demo.get("/sleep?ms=800").status == 200);

@@ -1,6 +1,7 @@
 #include "leakwatch/watchdog.h"
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -22,6 +23,12 @@ class FakeStacks final : public StackSource {
  public:
   std::function<void()> during_capture = [] {};
   std::size_t captured = 0;
+  // Where the threads are: another number is another stack. `each_elsewhere` counts it up by itself.
+  std::uintptr_t place = 81;
+  bool each_elsewhere = false;
+  sampler::WaitDetail wait = {};
+  std::optional<Duration> cpu = {};
+  std::optional<Duration> queued = {};
 
   std::vector<LiveStack> capture(std::span<const pid_t> threads, MonotonicTime) override {
     during_capture();
@@ -34,12 +41,17 @@ class FakeStacks final : public StackSource {
   std::vector<WaitEdge> lock_waits(std::span<const pid_t>) override { return {}; }
 
  private:
-  static LiveStack stack_of(pid_t thread) {
+  LiveStack stack_of(pid_t thread) {
+    if (each_elsewhere) ++place;
     LiveStack stack;
+    stack.wait = wait;
+    stack.cpu = cpu;
+    stack.queued = queued;
     stack.thread = thread;
     stack.thread_name = "worker";
     stack.state = "futex wait";
-    stack.frames = {{.function = "demo::wait_forever", .file = "/src/demo.cc", .line = 81}};
+    stack.frames = {
+        {.function = "demo::wait_forever", .file = "/src/demo.cc", .line = 81, .address = place}};
     stack.end = sampler::StackEnd::kComplete;
     return stack;
   }
@@ -314,6 +326,7 @@ TEST_CASE(
     "reports are bounded: recovered ones go first, what is dropped is counted, nothing is flagged "
     "twice") {
   Fixture f({.threshold = 1s, .reports_max = 2});
+  f.stacks.each_elsewhere = true;
   std::optional<Task> first(std::in_place, f.registry, f.registry.intern("first"));
   f.clock.advance(1s);
   f.step();
@@ -348,9 +361,9 @@ TEST_CASE("a threshold that the passes cannot hold is refused with a sentence, z
   const auto create = [&](Duration threshold) {
     return Watchdog::create({.threshold = threshold}, registry, stacks, sink, clock);
   };
-  CHECK(create(10ms).ok());
+  CHECK(create(20ms).ok());
   CHECK(create(0ms).ok());
-  const auto refused = create(10ms - 1ns);
+  const auto refused = create(20ms - 1ns);
   REQUIRE_FALSE(refused.ok());
   CHECK(refused.error().code() == ErrorCode::kInvalidArgument);
   CHECK(refused.error().message().find("threshold") != std::string::npos);
@@ -358,8 +371,214 @@ TEST_CASE("a threshold that the passes cannot hold is refused with a sentence, z
 
 TEST_CASE("the interval is an eighth of the threshold within its limits") {
   CHECK(Fixture({.threshold = 1s}).watchdog->interval() == 125ms);
-  CHECK(Fixture({.threshold = 10ms}).watchdog->interval() == 5ms);
+  CHECK(Fixture({.threshold = 20ms}).watchdog->interval() == 5ms);
   CHECK(Fixture({.threshold = 1h}).watchdog->interval() == 1s);
+  CHECK(Fixture({.threshold = 1h, .label_thresholds = {{"GET /a", 80ms}, {"GET /b", 0s}}})
+            .watchdog->interval() == 10ms);
+  for (const Duration threshold : {Duration(20ms), Duration(40ms), Duration(100ms), Duration(1s)}) {
+    CHECK(Fixture({.threshold = threshold}).watchdog->interval() <= threshold / 4);
+  }
+}
+
+TEST_CASE("a threshold below the time between passes is refused, whose it is and both numbers") {
+  FakeClock clock;
+  TaskRegistry registry(clock);
+  FakeStacks stacks;
+  RecordingSink sink;
+  const WatchdogOptions options{
+      .threshold = 5s, .label_thresholds = {{"GET /a", 250ms}}, .interval = 500ms};
+  const auto refused = Watchdog::create(options, registry, stacks, sink, clock);
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().code() == ErrorCode::kInvalidArgument);
+  CHECK(refused.error().message().find("\"GET /a\" is 250ms, below the time between the watchdog's "
+                                       "passes, 500ms") != std::string::npos);
+  WatchdogOptions equal = options;
+  equal.interval = 250ms;
+  CHECK(Watchdog::create(equal, registry, stacks, sink, clock).ok());
+}
+
+TEST_CASE("tasks with the same stack are one report with a count, and one record") {
+  Fixture f;
+  const TaskLabel label = f.registry.intern("GET /lock");
+  std::deque<Task> tasks;
+  for (int i = 0; i < 300; ++i) tasks.emplace_back(f.registry, label);
+  f.clock.advance(1s);
+  f.step();
+  auto reports = f.watchdog->reports();
+  REQUIRE(reports.size() == 1);
+  CHECK(reports[0].tasks == 300);
+  CHECK(reports[0].stuck_now == 300);
+  CHECK(reports[0].members.size() == StuckReport::kMembersMax);
+  REQUIRE(f.sink.lines().size() == 1);
+  CHECK(f.sink.lines()[0].find("\"tasks\":300") != std::string::npos);
+  CHECK(f.watchdog->counters().flagged == 300);
+  CHECK(f.watchdog->counters().reported == 1);
+
+  Task late(f.registry, label);  // joins them, which is no news
+  f.clock.advance(1s - 1ns);
+  f.step();
+  CHECK(f.watchdog->reports().at(0).tasks == 300);
+  const auto lines = f.sink.lines().size();
+  f.clock.advance(1ns);
+  f.step();
+  CHECK(f.watchdog->reports().at(0).tasks == 301);
+  CHECK(f.sink.lines().size() == lines + 1);  // the second threshold of the others
+
+  while (tasks.size() > 1) tasks.pop_back();
+  f.step();
+  reports = f.watchdog->reports();
+  CHECK(reports.at(0).state == EpisodeState::kStuck);
+  CHECK(reports.at(0).stuck_now == 2);
+  tasks.pop_back();  // the first one: the report gets another task
+  f.step();
+  CHECK(f.watchdog->reports().at(0).task.id == late.id());
+  CHECK(f.watchdog->counters().recovered == 300);
+}
+
+TEST_CASE("a task is reported again at 2, 4, 8 … thresholds, once at each") {
+  Fixture f;
+  Task task(f.registry, f.registry.intern("x"));
+  for (int quarter = 0; quarter < 40; ++quarter) {  // ten seconds
+    f.clock.advance(250ms);
+    f.step();
+    f.step();
+  }
+  CHECK(f.watchdog->reports().size() == 1);
+  CHECK(f.watchdog->reports()[0].level == 3);
+  const auto lines = f.sink.lines();
+  REQUIRE(lines.size() == 4);
+  CHECK(lines[0].find("\"msg\":\"handler stuck\"") != std::string::npos);
+  const std::pair<int, const char*> later[] = {{1, "2"}, {2, "4"}, {3, "8"}};
+  for (const auto& [line, times] : later) {
+    CHECK(lines[line].find("\"msg\":\"handler still stuck\"") != std::string::npos);
+    CHECK(lines[line].find(std::string("\"age_ms\":") + times + "000") != std::string::npos);
+    CHECK(lines[line].find(std::string("\"thresholds_passed\":") + times) != std::string::npos);
+  }
+}
+
+TEST_CASE("thresholds by label and by task stand before the general one") {
+  Fixture f({.threshold = 1s, .label_thresholds = {{"GET /export", 10s}, {"GET /any", 0s}}});
+  Task slow(f.registry, f.registry.intern("GET /export"));
+  Task any(f.registry, f.registry.intern("GET /any"));
+  Task own(f.registry, f.registry.intern("GET /own"));
+  Task::allow(20s);
+  f.clock.advance(10s - 1ns);
+  f.step();
+  CHECK(f.watchdog->reports().empty());
+  f.clock.advance(1ns);
+  f.step();
+  REQUIRE(f.watchdog->reports().size() == 1);
+  CHECK(f.watchdog->reports()[0].task.label == "GET /export");
+  CHECK(f.watchdog->reports()[0].limit == 10s);
+  f.clock.advance(10s);
+  f.step();
+  CHECK(f.watchdog->counters().flagged == 2);
+  CHECK(f.registry.find(own.id())->stuck_after == 20s);
+  f.clock.advance(24h);
+  f.step();
+  CHECK(f.watchdog->counters().flagged == 2);  // /any may get as old as it likes
+}
+
+TEST_CASE("records are limited in a minute, and what is suppressed is counted and told") {
+  Fixture f({.threshold = 1s, .records_per_minute_max = 3});
+  f.stacks.each_elsewhere = true;
+  std::deque<Task> tasks;
+  for (int i = 0; i < 10; ++i) tasks.emplace_back(f.registry, f.registry.intern("x"));
+  f.stacks.during_capture = [] {};
+  f.clock.advance(1s);
+  f.step();
+  // All tasks of a test run on one thread, and so have one stack in a pass.
+  for (int i = 0; i < 5; ++i) {
+    Task more(f.registry, f.registry.intern("y"));
+    f.clock.advance(1s);
+    f.step();
+  }
+  CHECK(f.sink.lines().size() == 3);
+  const auto suppressed = f.watchdog->counters().records_suppressed;
+  CHECK(suppressed > 0);
+  f.clock.advance(1min);
+  Task last(f.registry, f.registry.intern("z"));
+  f.clock.advance(1s);
+  f.step();
+  REQUIRE(f.sink.lines().size() > 3);
+  CHECK(f.sink.lines()[3].find("\"suppressed_before\":" + std::to_string(suppressed)) !=
+        std::string::npos);
+}
+
+TEST_CASE("later looks tell whether a stuck task moves, and what its thread used meanwhile") {
+  Fixture f;
+  f.stacks.cpu = 1s;
+  f.stacks.queued = 0s;
+  Task task(f.registry, f.registry.intern("x"));
+  f.clock.advance(1s);
+  f.step();
+  CHECK(movement_text(f.watchdog->reports().at(0).movement).empty());
+  f.clock.advance(500ms);
+  f.step();
+  f.clock.advance(39'500ms);
+  f.step();
+  CHECK(movement_text(f.watchdog->reports().at(0).movement) == "same frames for 40s, blocked");
+  f.stacks.place = 82;
+  f.stacks.cpu = 40s;
+  f.clock.advance(1s);
+  f.step();
+  CHECK(movement_text(f.watchdog->reports().at(0).movement) ==
+        "progressing (frames changed in 1 of 3 looks), spinning (used 39s of CPU in 41s)");
+  CHECK(f.watchdog->reports().at(0).movement.same_for == 0s);
+  f.stacks.cpu = 1s;
+  f.stacks.queued = 30s;
+  f.step();
+  CHECK(movement_text(f.watchdog->reports().at(0).movement).find("runnable without a CPU") !=
+        std::string::npos);
+}
+
+TEST_CASE("a report names the request, redacted, and who holds what it waits for") {
+  Fixture f;
+  const std::string target = "/pay?card=4711&x&y=";
+  const TaskRequest about{
+      .method = "POST", .target = target, .request_id = "id-7", .peer = "10.0.0.7:99"};
+  f.stacks.wait = {.kind = sampler::WaitKind::kMutex,
+                   .object = 0xA,
+                   .owner = current_thread_id(),
+                   .text = "mutex 0xa held by somebody"};
+  Task task(f.registry, f.registry.intern("POST /pay"),
+            TaskStart{.now = f.clock.now(), .request = &about});
+  Task inner(f.registry, f.registry.intern("charge"));
+  f.clock.advance(1s);
+  f.step();
+  const auto reports = f.watchdog->reports();
+  REQUIRE(reports.size() == 1);
+  REQUIRE(reports[0].request);
+  CHECK(reports[0].request->method == "POST");
+  CHECK(reports[0].request->target == "/pay?card=[redacted]&x&y=[redacted]");
+  CHECK(reports[0].request->request_id == "id-7");
+  CHECK(reports[0].request->peer == "10.0.0.7:99");
+  REQUIRE(reports[0].holder);
+  CHECK(reports[0].holder->task->id == inner.id());
+  CHECK(f.registry.request_of(inner.id())->method == "POST");  // its request's
+  const std::string line = f.sink.lines().at(0);
+  CHECK(line.find("4711") == std::string::npos);
+  CHECK(line.find("\"holder\":\"thread ") != std::string::npos);
+  CHECK(line.find("\"waits_for\":\"mutex 0xa held by somebody\"") != std::string::npos);
+}
+
+TEST_CASE("what a task lends is read fault-safely, and not believed after its end") {
+  FakeClock clock;
+  TaskRegistry registry(clock);
+  const TaskRequest broken{.method = {reinterpret_cast<const char*>(8), 5}, .target = "/"};
+  TaskId ended{};
+  {
+    Task task(registry, registry.intern("x"), TaskStart{.now = clock.now(), .request = &broken});
+    const auto info = registry.request_of(task.id());
+    REQUIRE(info);
+    CHECK(info->method.empty());
+    CHECK(info->target == "/");
+    ended = task.id();
+  }
+  CHECK_FALSE(registry.request_of(ended));
+  Task reused(registry, registry.intern("y"));  // the same slot: the former request is not its own
+  CHECK_FALSE(registry.request_of(reused.id()));
+  CHECK_FALSE(read_request(reinterpret_cast<const TaskRequest*>(16)));
 }
 
 TEST_CASE("the thread makes passes by the clock and stops promptly") {
