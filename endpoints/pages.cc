@@ -11,6 +11,7 @@
 #include "endpoints/guard.h"
 #include "endpoints/leakcheck.h"
 #include "endpoints/legacy.h"
+#include "endpoints/locks.h"
 #include "endpoints/metrics.h"
 #include "endpoints/process.h"
 #include "endpoints/profiles.h"
@@ -117,12 +118,18 @@ constexpr PageEntry kPages[] = {
      .description = "The same, where older ones do (go tool pprof of Go 1.19)."},
     {.path = "/debug/tasks",
      .render = tasks_page,
-     .description = "What runs right now: each task with its age. format=json for programs."},
+     .description =
+         "What runs right now: each task with its age. route, min_age and state filter, sort=label "
+         "sorts. format=json for programs."},
+    {.path = "/debug/locks",
+     .render = locks_page,
+     .description =
+         "Who holds which lock, who waits for it, and deadlocks. format=json, dot or svg."},
     {.path = "/debug/leakwatch",
      .render = leakwatch_page,
      .description =
          "Handlers that are, or were, stuck past the watchdog's threshold, each with its "
-         "stack. format=json for programs."},
+         "stack. format=html for a browser, json for programs, pprof for go tool pprof."},
     {.path = "/debug/leakcheck",
      .render = leakcheck_page,
      .description = "All that can leak, in JSON, for the program vigil-leakcheck: tasks, threads, "

@@ -1,9 +1,13 @@
 #include "endpoints/tasks.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "endpoints/leakwatch_html.h"
+#include "endpoints/profile_formats.h"
 
 namespace vigil::endpoints {
 namespace {
@@ -247,12 +251,50 @@ std::string leakwatch_text(const Services& services, MonotonicTime now) {
   return out;
 }
 
+Result<void> sort_tasks(std::vector<TaskInfo>& tasks, std::string_view by) {
+  if (by == "age") return {};  // the snapshot's order: oldest first
+  if (by == "label") {
+    std::stable_sort(tasks.begin(), tasks.end(),
+                     [](const TaskInfo& a, const TaskInfo& b) { return a.label < b.label; });
+    return {};
+  }
+  if (by == "thread") {
+    std::stable_sort(tasks.begin(), tasks.end(),
+                     [](const TaskInfo& a, const TaskInfo& b) { return a.thread < b.thread; });
+    return {};
+  }
+  return Error(ErrorCode::kInvalidArgument, "sort: not age, label or thread");
+}
+
+// What the query asks for: route (a part of the label), min_age, state (streaming, or late: past
+// its own timeout), sort.
+Result<void> filter_and_sort(std::vector<TaskInfo>& tasks, const PageRequest& request,
+                             MonotonicTime now) {
+  const auto route = request.query.get("route").value_or("");
+  const auto state = request.query.get("state").value_or("");
+  if (!state.empty() && state != "streaming" && state != "late") {
+    return Error(ErrorCode::kInvalidArgument, "state: not streaming or late");
+  }
+  const auto min_age = parse_duration(request.query.get("min_age").value_or("0"));
+  if (!min_age) return Error(min_age.error()).with_context("min_age");
+  std::erase_if(tasks, [&](const TaskInfo& task) {
+    if (task.label.find(route) == std::string_view::npos) return true;
+    if (state == "streaming" && !task.streaming()) return true;
+    if (state == "late" && now < task.gives_up_at) return true;
+    return task.age(now) < *min_age;
+  });
+  return sort_tasks(tasks, request.query.get("sort").value_or("age"));
+}
+
 }  // namespace
 
 Page tasks_page(const PageRequest& request, const Services& services) {
-  const auto tasks = services.tasks.snapshot();
+  auto tasks = services.tasks.snapshot();
   const auto counters = services.tasks.counters();
   const MonotonicTime now = services.clock.now();
+  if (Result<void> done = filter_and_sort(tasks, request, now); !done) {
+    return error_page(done.error());
+  }
   if (wants_json(request)) {
     ordered_json list = ordered_json::array();
     for (const TaskInfo& task : tasks) {
@@ -277,6 +319,17 @@ Page tasks_page(const PageRequest& request, const Services& services) {
 
 Page leakwatch_page(const PageRequest& request, const Services& services) {
   const MonotonicTime now = services.clock.now();
+  const auto format = request.query.get("format").value_or("text");
+  if (format == "pprof") {
+    return profile_page(leakwatch_profile(services, now), ProfileFormat::kProto, request, services,
+                        "leakwatch");
+  }
+  if (format == "html") {
+    Page page;
+    page.content_type = "text/html; charset=utf-8";
+    page.body = leakwatch_html(services, now);
+    return page;
+  }
   if (wants_json(request)) return json_page(leakwatch_json(services, now));
   return text_page(leakwatch_text(services, now));
 }

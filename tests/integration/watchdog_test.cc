@@ -60,10 +60,30 @@ TEST_CASE(
   const std::string text = demo.debug_get_until("/debug/leakwatch", "deadlock 1\n");
   const json page = json::parse(demo.debug_get("/debug/leakwatch?format=json").body);
   const bool logged = demo.process().wait_for_err("\"msg\":\"deadlock\"");
+  const std::string locks = demo.debug_get("/debug/locks").body;
+  const json locks_json = json::parse(demo.debug_get("/debug/locks?format=json").body);
+  const std::string dot = demo.debug_get("/debug/locks?format=dot").body;
+  const std::string svg = demo.debug_get("/debug/locks?format=svg").body;
+  const int bad_format = demo.debug_get("/debug/locks?format=png").status;
+  const std::string html = demo.debug_get("/debug/leakwatch?format=html").body;
+  const std::string listed = demo.debug_get("/debug/tasks?route=deadlock/ab&min_age=0").body;
+  const int bad_age = demo.debug_get("/debug/tasks?min_age=soon").status;
   demo.process().kill(SIGKILL);  // nothing else ends them
   ab.join();
   ba.join();
 
+  CHECK(locks.find("deadlocks: 1") != std::string::npos);
+  CHECK(locks.find("held by thread") != std::string::npos);
+  CHECK(locks_json["locks"].size() == 2);
+  CHECK(locks_json["deadlocks"] == 1);
+  CHECK(count_of(dot, "color=red") == 2);
+  CHECK(count_of(svg, "<rect") == 4);
+  CHECK(bad_format == 400);
+  CHECK(html.find("http-equiv=\"refresh\"") != std::string::npos);
+  CHECK(html.find("GET /deadlock/ba") != std::string::npos);
+  CHECK(count_of(listed, "GET /deadlock/ab") == 1);
+  CHECK(count_of(listed, "GET /deadlock/ba") == 0);
+  CHECK(bad_age == 400);
   CHECK(logged);
   CHECK(page["flagged"] == 0);  // before their threshold
   REQUIRE(page["deadlocks"].size() == 1);

@@ -1,0 +1,130 @@
+#include "endpoints/leakwatch_html.h"
+
+#include <fmt/format.h>
+
+#include "base/text.h"
+#include "leakwatch/deadlock_watch.h"
+#include "leakwatch/stuck_report.h"
+
+namespace vigil::endpoints {
+namespace {
+
+using leakwatch::StuckReport;
+
+constexpr std::string_view kHead = R"(<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="2">
+<title>/debug/leakwatch</title>
+<style>
+:root { color-scheme: light dark }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; width: 100% }
+td, th { padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #8884 }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+.stuck { color: #c33; font-weight: 600 } .recovered { opacity: .6 }
+pre { font-size: 85%; overflow-x: auto; margin: .3rem 0 }
+</style>
+</head>
+<body>
+<h1>/debug/leakwatch</h1>
+)";
+
+std::string folded(std::string_view summary, std::string_view text) {
+  return fmt::format("<details><summary>{}</summary><pre>{}</pre></details>", html_escaped(summary),
+                     html_escaped(text));
+}
+
+// What waits, why, and whether it moves.
+std::string why_of(const StuckReport& report) {
+  std::string why = html_escaped(report.stack.state);
+  if (!report.stack.wait.text.empty()) why += ": " + html_escaped(report.stack.wait.text);
+  if (report.leaked) why += "<br>leaked past its timeout";
+  if (report.stalled) why += "<br>a stream without progress";
+  if (report.abandoned()) why += "<br>abandoned: its client is gone";
+  if (report.draining) why += "<br>the server is shutting down";
+  const std::string movement = movement_text(report.movement);
+  if (!movement.empty()) why += "<br>" + html_escaped(movement);
+  return why;
+}
+
+std::string who_of(const StuckReport& report) {
+  std::string who = html_escaped(valid_utf8(report.task.label));
+  if (const auto& request = report.request) {
+    who += fmt::format("<br>{} {}<br>from {} {}", html_escaped(request->method),
+                       html_escaped(request->target), html_escaped(request->peer),
+                       html_escaped(request->request_id));
+  }
+  return who;
+}
+
+void append_row(std::string& out, const StuckReport& report, MonotonicTime now) {
+  const bool stuck = report.state == leakwatch::EpisodeState::kStuck;
+  const std::string_view state = episode_state_name(report.state);
+  fmt::format_to(std::back_inserter(out),
+                 "<tr class={}><td class=number>{}</td><td>{}</td><td class=number>{}</td><td "
+                 "class=number>{}</td><td>{}</td><td>{}{}",
+                 stuck ? "" : "recovered", report.number,
+                 stuck ? "<span class=stuck>stuck</span>" : state,
+                 stuck ? report.stuck_now : report.tasks,
+                 format_duration(stuck ? report.task.age(now) : report.total_age), who_of(report),
+                 why_of(report), folded("stack", format_stack(report.stack)));
+  if (report.holder) {
+    out += folded("held by " + thread_title(report.holder->stack, report.holder->task),
+                  format_stack(report.holder->stack));
+  }
+  out += "</td></tr>\n";
+}
+
+void append_rows(std::string& out, const std::vector<StuckReport>& reports,
+                 leakwatch::EpisodeState state, MonotonicTime now) {
+  for (const StuckReport& report : reports) {
+    if (report.state == state) append_row(out, report, now);
+  }
+}
+
+}  // namespace
+
+std::string leakwatch_html(const Services& services, MonotonicTime now) {
+  const auto counters = services.watchdog.counters();
+  std::string out(kHead);
+  fmt::format_to(std::back_inserter(out),
+                 "<p>Tasks older than {} are flagged. Stuck now: <b>{}</b>. Flagged {}, recovered "
+                 "{}, deadlocks {}. <a href=\"/debug/tasks\">All tasks</a>, <a "
+                 "href=\"/debug/locks?format=svg\">locks</a>.</p>\n",
+                 format_duration(services.watchdog.threshold()), counters.stuck_now,
+                 counters.flagged, counters.recovered, counters.deadlocks);
+  for (const auto& deadlock : services.watchdog.deadlocks()) {
+    fmt::format_to(std::back_inserter(out), "<h2>Deadlock {}{}</h2>\n<pre>{}</pre>\n",
+                   deadlock.number, deadlock.over ? ", over" : "",
+                   html_escaped(format_deadlock(deadlock)));
+  }
+  out +=
+      "<table><tr><th>Report</th><th>State</th><th class=number>Tasks</th><th "
+      "class=number>Age</th><th>Who</th><th>Why and where</th></tr>\n";
+  const auto reports = services.watchdog.reports();
+  append_rows(out, reports, leakwatch::EpisodeState::kStuck, now);
+  append_rows(out, reports, leakwatch::EpisodeState::kRecovered, now);
+  return out + "</table>\n</body>\n</html>\n";
+}
+
+sampler::StackProfile leakwatch_profile(const Services& services, MonotonicTime now) {
+  sampler::StackProfile profile;
+  profile.name = "leakwatch";
+  profile.sample_types = {{"tasks", "count"}, {"age", "nanoseconds"}};
+  profile.default_sample_type = "tasks";
+  profile.period_type = {"tasks", "count"};
+  profile.period = 1;
+  profile.start = services.clock.wall_now();
+  for (const StuckReport& report : services.watchdog.reports()) {
+    if (report.state != leakwatch::EpisodeState::kStuck) continue;
+    const auto tasks = static_cast<std::int64_t>(report.stuck_now);
+    sampler::Label route{.key = "route", .text = std::string(report.task.label)};
+    profile.samples.push_back(
+        {report.stack.raw, {tasks, tasks * report.task.age(now).count()}, {std::move(route)}});
+  }
+  return profile;
+}
+
+}  // namespace vigil::endpoints
