@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <unordered_map>
 
 #include <fmt/format.h>
@@ -22,7 +23,7 @@ using leakwatch::ProcessSnapshot;
 using leakwatch::Resource;
 using leakwatch::SnapshotThing;
 
-std::vector<std::string> functions_of(const std::vector<sampler::TextFrame>& frames) {
+std::vector<std::string> functions_of(std::span<const sampler::TextFrame> frames) {
   std::vector<std::string> functions;
   for (const sampler::TextFrame& frame : frames) functions.push_back(frame.function);
   return functions;

@@ -79,7 +79,9 @@ void LeakCheck::Stacks::capture(std::vector<Leak>& leaks) {
   for (Leak& leak : leaks) {
     if (leak.resource.thread == 0) continue;
     leak.now = std::move(stacks[next++]);
-    drop_own_frames(leak.now.frames);
+    std::vector<sampler::TextFrame> frames(leak.now.frames.begin(), leak.now.frames.end());
+    drop_own_frames(frames);
+    leak.now.frames = std::move(frames);
   }
 }
 

@@ -26,7 +26,7 @@ using namespace std::chrono_literals;
 using test::End;
 using test::LeakKind;
 
-bool has_function(const std::vector<sampler::TextFrame>& frames, const std::string& name) {
+bool has_function(std::span<const sampler::TextFrame> frames, const std::string& name) {
   return std::any_of(frames.begin(), frames.end(),
                      [&](const sampler::TextFrame& frame) { return frame.function == name; });
 }
@@ -109,7 +109,7 @@ TEST_CASE("rules ignore by top function, any function, creator and thread name")
         .leaks.size();
   };
   const auto top = report_of(test::leaky_begin_thread, {.tries = 1}).leaks.at(0).now;
-  CHECK(found_with({.top_function = {top.frames.at(0).function}}) == 0);
+  CHECK(found_with({.top_function = {top.frames[0].function}}) == 0);
   CHECK(found_with({.top_function = {"vigil::test::leaky_thread_waits"}}) == 1);  // not the top
   CHECK(found_with({.any_function = {"vigil::test::leaky_thread_waits"}}) == 0);
   CHECK(found_with({.any_function = {"vigil::test::leaky_thread_"}}) == 1);  // not the whole name
