@@ -124,10 +124,16 @@ TEST_CASE("rules ignore by top function, any function, creator and thread name")
 class EndingClock final : public Clock {
  public:
   EndingClock(int looks, End end) : looks_left_(looks), end_(std::move(end)) {}
-  MonotonicTime now() const override { return clock_.now(); }
+  // Stands still between pauses, but not for whoever waits for a deadline: a capture of a thread
+  // that falls asleep as it is asked.
+  MonotonicTime now() const override {
+    if (++reads_ > kReadsStill) clock_.advance(1ms);
+    return clock_.now();
+  }
   WallTime wall_now() const override { return clock_.wall_now(); }
   void wait_until(std::unique_lock<std::mutex>&, std::condition_variable&,
                   MonotonicTime deadline) override {
+    reads_ = 0;
     pauses.push_back(deadline - clock_.now());
     clock_.advance(deadline - clock_.now());
     if (--looks_left_ == 0) end_();
@@ -135,7 +141,9 @@ class EndingClock final : public Clock {
   std::vector<Duration> pauses;
 
  private:
-  FakeClock clock_;
+  static constexpr int kReadsStill = 50;
+  mutable FakeClock clock_;
+  mutable int reads_ = 0;
   int looks_left_;
   End end_;
 };

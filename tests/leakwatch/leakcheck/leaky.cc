@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdint>
 #include <future>
 #include <memory>
@@ -60,11 +61,18 @@ LEAKY void leaky_thread_waits(Waiting& waiting) {
 
 LEAKY End leaky_begin_thread() {
   const auto waiting = std::make_shared<Waiting>();
-  const auto thread = std::make_shared<std::thread>([waiting] { leaky_thread_waits(*waiting); });
+  const auto tid = std::make_shared<std::atomic<pid_t>>(0);
+  const auto thread = std::make_shared<std::thread>([waiting, tid] {
+    *tid = ::gettid();
+    leaky_thread_waits(*waiting);
+  });
   waiting->running.get_future().wait();
-  return [waiting, thread] {
+  return [waiting, thread, tid] {
     waiting->let_go.set_value();
     thread->join();
+    // join() returns when the thread's last word is written, and the kernel lists it a moment longer.
+    const std::string listed = "/proc/self/task/" + std::to_string(tid->load());
+    while (::access(listed.c_str(), F_OK) == 0) std::this_thread::yield();
   };
 }
 
