@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cassert>
+#include <mutex>
 #include <utility>
 
 #include <fmt/format.h>
@@ -16,6 +17,10 @@ namespace {
 // LeakCheck.
 constinit std::atomic<std::uint64_t> checks_open{0};
 constinit std::atomic<std::uint64_t> checks_begun{0};
+
+// One check at a time looks: what it opens meanwhile (folders and files of /proc, debug files) would
+// be seen by another, and nobody could say whose it is.
+constinit std::mutex looking;
 
 // What the check itself opens for its captures (libunwind's pipe, debug files) is nobody's leak.
 constexpr ScopeId kCheckersOwn{0xFFFF'FFFF};
@@ -57,7 +62,7 @@ LeakCheck::LeakCheck(LeakCheckOptions options, Clock& clock)
       checks_begun_(checks_begun.fetch_add(1) + 1) {
   assert(options_.tries >= 1);
   set_current_scope(scope_);
-  baseline_ = list_resources(options_.registries);
+  ignore_current();
 }
 
 LeakCheck::~LeakCheck() { leave(); }
@@ -71,13 +76,17 @@ void LeakCheck::leave() {
   checks_open.fetch_sub(1);
 }
 
-void LeakCheck::ignore_current() { baseline_ = list_resources(options_.registries); }
+void LeakCheck::ignore_current() {
+  const std::lock_guard one_at_a_time(looking);
+  baseline_ = list_resources(options_.registries);
+}
 
 bool LeakCheck::was_alone() const { return began_alone_ && checks_begun.load() == checks_begun_; }
 
 LeakCheck::Found LeakCheck::look() const {
   Found found;
   const bool alone = was_alone();
+  const std::lock_guard one_at_a_time(looking);
   for (Resource& resource : began_since(baseline_, list_resources(options_.registries))) {
     const ScopeId owner = resource.owner().value_or(ScopeId::kNone);
     if (owner == scope_ || (owner == ScopeId::kNone && alone)) {
@@ -112,6 +121,7 @@ void LeakCheck::add_to_baseline(const ResourceList& before_captures) {
 
 std::vector<Leak> LeakCheck::with_stacks(std::vector<Resource> found) {
   if (found.empty()) return {};
+  const std::lock_guard one_at_a_time(looking);
   const ScopeGuard ours(kCheckersOwn);
   const ResourceList before = list_resources(options_.registries);
   if (stacks_ == nullptr) stacks_ = std::make_unique<Stacks>(options_.stacks, clock_);

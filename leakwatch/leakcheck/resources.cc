@@ -133,8 +133,6 @@ void list_descriptors(ResourceList& list) {
         ::readlinkat(::dirfd(folder.get()), entry->d_name, target.data(), target.size());
     if (size < 0) continue;  // closed meanwhile
     const std::string leads_to(target.data(), static_cast<std::size_t>(size));
-    // Another check's, which lists at the same moment.
-    if (leads_to == "/proc/" + std::to_string(::getpid()) + "/fd") continue;
     const bool is_socket = leads_to.starts_with("socket:[");
     list.resources.push_back({.kind = is_socket ? ResourceKind::kSocket : ResourceKind::kDescriptor,
                               .id = static_cast<std::uint64_t>(*fd),
