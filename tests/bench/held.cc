@@ -7,6 +7,7 @@
 // if the server closes one, 2 for a usage error. Loopback only.
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -41,6 +42,11 @@ int connect_to(std::uint16_t port, std::size_t number) {
   sockaddr_in source{};
   source.sin_family = AF_INET;
   source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + static_cast<std::uint32_t>(number / 10'000));
+  // The port is chosen by connect(), which may take one that another peer's connection has, or had
+  // until a moment ago; bind() may not, and runs out of them behind a benchmark of many connections.
+  const int at_connect = 1;
+  if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &at_connect, sizeof at_connect) != 0)
+    fail("setsockopt");
   if (bind(fd, reinterpret_cast<const sockaddr*>(&source), sizeof source) != 0) fail("bind");
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
