@@ -10,6 +10,7 @@
 
 #include "endpoints/delta_baselines.h"
 #include "endpoints/profile_formats.h"
+#include "sampler/own_wait.h"
 #include "sampler/profile_delta.h"
 
 namespace vigil::endpoints {
@@ -30,6 +31,7 @@ bool wait_for(Clock& clock, Duration duration, const std::stop_token& stop) {
   });
   const MonotonicTime deadline = clock.now() + duration;
   std::unique_lock lock(mutex);
+  const sampler::OwnWait pause;
   while (!stop.stop_requested() && clock.now() < deadline) clock.wait_until(lock, wake, deadline);
   return !stop.stop_requested();
 }

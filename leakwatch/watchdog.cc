@@ -8,6 +8,7 @@
 
 #include "base/signal_mask.h"
 #include "base/text.h"
+#include "sampler/own_wait.h"
 
 namespace vigil::leakwatch {
 namespace {
@@ -135,6 +136,7 @@ void Watchdog::stop() {
 }
 
 void Watchdog::run() {
+  const sampler::OwnWait all_its_life;
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     lock.unlock();

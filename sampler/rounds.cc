@@ -6,6 +6,8 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "sampler/own_wait.h"
+
 namespace vigil::sampler {
 
 void run_rounds(Clock& clock, MonotonicTime deadline, const std::stop_token& stop,
@@ -25,6 +27,7 @@ void run_rounds(Clock& clock, MonotonicTime deadline, const std::stop_token& sto
     const MonotonicTime next = std::min(round(clock.now()), deadline);
     lock.lock();
     if (is_last) return;
+    const OwnWait between_rounds;
     while (!stop.stop_requested() && clock.now() < next) clock.wait_until(lock, wake, next);
   }
 }

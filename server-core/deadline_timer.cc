@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/signal_mask.h"
+#include "sampler/own_wait.h"
 
 namespace vigil::http {
 
@@ -36,6 +37,7 @@ void DeadlineTimer::State::run() {
   while (!stopping) {
     const MonotonicTime first = waiting.empty() ? kNoDeadline : waiting.begin()->first.first;
     if (clock.now() < first) {
+      const sampler::OwnWait idle;
       // Without a deadline, no fake time can make this wait end early.
       if (first == kNoDeadline) {
         wake.wait(lock);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <new>
 
+#include "sampler/own_wait.h"
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
 
@@ -66,6 +67,7 @@ Poller* ThreadPool::wait_for_work(EngineThread& thread) {
   }
   // A fresh thread was started for somebody who holds it already: it is not idle.
   thread.fresh = false;
+  const sampler::OwnWait idle;
   while (thread.assigned == nullptr && !stopping_) {
     if (ends_at == kNoDeadline) {
       thread.wake.wait(lock);

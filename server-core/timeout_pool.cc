@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "base/signal_mask.h"
+#include "sampler/own_wait.h"
 
 namespace vigil::http {
 
@@ -84,6 +85,7 @@ bool TimeoutPool::wait_for_job(std::unique_lock<std::mutex>& lock) {
   const bool surplus = idle_ > options_.idle_threads_max;
   const MonotonicTime ends_at =
       surplus ? clock_.now() + TimeoutPoolOptions::kSurplusThreadTime : kNoDeadline;
+  const sampler::OwnWait idle;
   while (!stopping_ && jobs_.empty()) {
     if (!surplus) {
       work_.wait(lock);

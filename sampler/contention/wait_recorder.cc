@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <string_view>
 
+#include "sampler/own_wait.h"
 #include "sampler/sigsafe/raw_syscall.h"
 #include "sampler/sigsafe/self_memory.h"
 #include "sampler/trace/trace_buffer.h"
@@ -145,6 +146,16 @@ HookGuard::HookGuard() noexcept { ++hook_depth; }
 HookGuard::~HookGuard() { --hook_depth; }
 bool HookGuard::inside() noexcept { return hook_depth != 0; }
 void HookGuard::enter_for_ever() noexcept { ++hook_depth; }
+
+extern "C" {
+// sampler/own_wait.h, which refers to them weakly.
+__attribute__((visibility("hidden"))) void vigil_contention_begin_own_wait() noexcept {
+  ++hook_depth;
+}
+__attribute__((visibility("hidden"))) void vigil_contention_end_own_wait() noexcept {
+  --hook_depth;
+}
+}
 
 Weight weigh(std::int64_t delay_ns, std::int64_t rate_ns, std::uint64_t random) noexcept {
   if (delay_ns >= rate_ns) return {true, 1, delay_ns};

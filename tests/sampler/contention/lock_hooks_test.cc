@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "sampler/contention/wait_tables.h"
+#include "sampler/own_wait.h"
 #include "tests/sampler/contention/hooked.h"
 #include "tests/support/catch.h"
 
@@ -134,6 +135,21 @@ TEST_CASE("a condition variable used as a sleep is in block only") {
   CHECK(block.delay_ns >= 19'000'000);
   CHECK(hooked.sums(WaitView::kMutex, "vigil_test_sleeper").count == 0);
   CHECK(hooked.sums(WaitView::kMutexHolder, "vigil_test_sleeper").count == 0);
+}
+
+TEST_CASE("what vigil's own threads wait for is in no profile") {
+  Hooked hooked(1ns);
+  pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+  pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+  pthread_mutex_lock(&mutex);
+  {
+    const OwnWait idle;
+    CHECK(vigil_test_sleeper(&condition, &mutex) == ETIMEDOUT);
+  }
+  CHECK(hooked.sums(WaitView::kBlock, "vigil_test_sleeper").count == 0);
+  CHECK(vigil_test_sleeper(&condition, &mutex) == ETIMEDOUT);
+  CHECK(hooked.sums(WaitView::kBlock, "vigil_test_sleeper").count == 1);
+  pthread_mutex_unlock(&mutex);
 }
 
 TEST_CASE("waiting for a condition lets the mutex go: its holder is named") {
