@@ -5,13 +5,23 @@
 #include <system_error>
 
 #include "base/signal_mask.h"
+#include "sampler/own_wait.h"
+#include "sampler/proc_thread.h"
 #include "server-core/engine.h"
 #include "server-core/poller.h"
 
 namespace vigil::http {
+namespace {
+
+bool is_runnable(pid_t thread) {
+  const auto stat = sampler::read_thread_stat(thread);
+  return stat && stat->state == 'R';
+}
+
+}  // namespace
 
 Result<void> Monitor::start() {
-  seen_.assign(engine_.pollers.size(), 0);
+  seen_.assign(engine_.pollers.size(), {});
   // Profiled and dumped like any other thread; never the one that runs the program's handlers.
   const SignalMaskGuard mask = SignalMaskGuard::program_signals();
   try {
@@ -42,6 +52,7 @@ void Monitor::wake() {
 void Monitor::run() {
   pthread_setname_np(pthread_self(),
                      (engine_.options.thread_name + "-monitor").substr(0, 15).c_str());
+  const sampler::OwnWait all_its_life;
   int quiet = 0;
   std::unique_lock lock(mutex_);
   while (!stopping_) {
@@ -61,14 +72,16 @@ bool Monitor::step() {
   bool active = false;
   for (std::size_t i = 0; i < seen_.size(); ++i) {
     Poller& poller = *engine_.pollers[i];
+    Seen& seen = seen_[i];
     const std::uint64_t turn = poller.turn();
-    if (turn % 2 == 1 && turn == seen_[i]) {
-      // Noted by the pool's lock, not a thread's own counter: this is not the engine's thread.
-      if (poller.rescue(turn)) engine_.pool.add(Counter::kRescued);
-      active = true;
-    }
-    active |= turn != seen_[i];
-    seen_[i] = turn;
+    const bool runs_inline = turn % 2 == 1;
+    active |= runs_inline || turn != seen.turn;
+    seen.ticks = turn == seen.turn ? seen.ticks + 1 : 0;
+    seen.turn = turn;
+    if (!runs_inline || seen.ticks == 0) continue;
+    if (seen.ticks < kRunningTicks && is_runnable(poller.leader())) continue;
+    // Noted by the pool's lock, not a thread's own counter: this is not the engine's thread.
+    if (poller.rescue(turn)) engine_.pool.add(Counter::kRescued);
   }
   return active;
 }

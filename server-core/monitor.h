@@ -2,8 +2,10 @@
 // (cf. Go's sysmon).
 //
 // Ticks every kTick while handlers run inline, and sleeps without a timeout when none has for
-// kQuietTicks. A handler that is seen at two ticks in a row has run for kTick to two of them: that
-// bounds what other connections can lose.
+// kQuietTicks. A handler that is seen at two ticks in a row has run for kTick to two of them. If its
+// thread is blocked, another polls from then on: that bounds what other connections can lose. If it
+// computes, or waits for a processor, it gets kRunningTicks: where there are more runnable threads
+// than processors it has mostly just been preempted, and one more thread would only compete with it.
 #pragma once
 
 #include <atomic>
@@ -25,6 +27,7 @@ class Monitor {
  public:
   static constexpr Duration kTick = std::chrono::milliseconds(1);
   static constexpr int kQuietTicks = 16;
+  static constexpr int kRunningTicks = 5;
 
   explicit Monitor(Engine& engine) : engine_(engine) {}
   ~Monitor() { stop(); }
@@ -40,6 +43,12 @@ class Monitor {
 
  private:
   void run();
+  // A poller's turn as the last tick saw it, and for how many ticks in a row.
+  struct Seen {
+    std::uint64_t turn = 0;
+    int ticks = 0;
+  };
+
   // One look at every poller. true if anything ran inline since the last one.
   bool step();
   void wake();
@@ -48,8 +57,8 @@ class Monitor {
   std::atomic<bool> asleep_{false};
   std::mutex mutex_;
   std::condition_variable wake_;
-  bool stopping_ = false;            // guarded by mutex_
-  std::vector<std::uint64_t> seen_;  // each poller's turn at the last tick
+  bool stopping_ = false;   // guarded by mutex_
+  std::vector<Seen> seen_;  // of each poller
   std::thread thread_;
 };
 

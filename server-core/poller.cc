@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "base/thread_id.h"
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
 #include "server-core/http2_connection.h"
@@ -118,6 +119,7 @@ bool Poller::end_inline(std::uint64_t turn) {
 // --- The leader's loop.
 
 void Poller::lead(EngineThread& thread) {
+  leader_.store(current_thread_id(), std::memory_order_relaxed);
   thread.read_clock();
   if (taken_along_ != nullptr) {
     Connection& connection = *std::exchange(taken_along_, nullptr);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <sys/epoll.h>
+#include <sys/types.h>
 
 #include <array>
 #include <atomic>
@@ -40,6 +41,8 @@ class Poller {
   void wake();
   // The number of the present turn, odd while a handler runs inline.
   std::uint64_t turn() const { return turn_.load(std::memory_order_seq_cst); }
+  // The kernel's id of the thread that polls, or polled last.
+  pid_t leader() const { return leader_.load(std::memory_order_relaxed); }
   // By the monitor: another thread takes over, unless turn `seen` has ended. true if it did.
   bool rescue(std::uint64_t seen);
 
@@ -104,6 +107,7 @@ class Poller {
 
   std::atomic<std::uint64_t> turn_{0};
   std::atomic<HandlerProfile*> inline_profile_{nullptr};
+  std::atomic<pid_t> leader_{0};
 
   std::mutex inbox_mutex_;
   ConnectionList inbox_;  // guarded by inbox_mutex_
