@@ -3,6 +3,8 @@
 //
 // usage: bench-contention [ROUNDS]
 //
+// Exit status 1 if nothing can be measured, 2 for an argument that is no number.
+//
 // Prints one JSON object. "bare" is the C library's function through a pointer volatile to the
 // optimizer, found with dlsym(RTLD_NEXT) as the hooks find it; the hooks are called the same way, so
 // that the difference is theirs alone.
@@ -14,7 +16,6 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
@@ -25,6 +26,7 @@
 #include "sampler/contention_profiler.h"
 #include "sampler/module_table.h"
 #include "sampler/unwinder.h"
+#include "tests/bench/arguments.h"
 
 namespace {
 
@@ -121,7 +123,13 @@ void print(const char* name, const std::array<std::vector<double>, kWays>& round
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int count = argc > 1 ? std::atoi(argv[1]) : 11;
+  if (argc > 2) {
+    std::fputs("usage: bench-contention [ROUNDS]\n", stderr);
+    return 2;
+  }
+  const auto count =
+      argc == 2 ? vigil::bench::number_argument("bench-contention", "ROUNDS", argv[1], 1, 10'000)
+                : 11;
   vigil::SystemClock clock;
   vigil::sampler::Modules modules;
   vigil::sampler::Unwinder unwinder(modules);
@@ -144,10 +152,10 @@ int main(int argc, char** argv) {
   std::printf("{");
   for (std::size_t part = 0; part < parts.size(); ++part) {
     std::array<std::vector<double>, kWays> rounds;
-    for (int round = 0; round < count; ++round) {
+    for (std::int64_t round = 0; round < count; ++round) {
       // Another way goes first each time: what the machine does meanwhile hits all the same.
       for (int i = 0; i < kWays; ++i) {
-        const int way = (round + i) % kWays;
+        const auto way = (round + i) % kWays;
         (void)(*profiler)->set_rate(way == kOn ? rate : 0ns);
         rounds[static_cast<std::size_t>(way)].push_back(
             parts[part].second(way == kBare ? bare : hooked));

@@ -22,6 +22,8 @@
 #include <thread>
 #include <vector>
 
+#include "tests/bench/arguments.h"
+
 namespace {
 
 constexpr std::string_view kRequest = "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -91,8 +93,9 @@ int main(int argc, char** argv) {
   getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
-  const auto port = static_cast<std::uint16_t>(std::strtoul(argv[2], nullptr, 10));
-  const std::size_t count = std::strtoul(argv[3], nullptr, 10);
+  const std::uint16_t port = vigil::bench::port_argument("bench-held", argv[2]);
+  const auto count = static_cast<std::size_t>(
+      vigil::bench::number_argument("bench-held", "COUNT", argv[3], 1, 1'000'000));
   std::vector<int> fds;
   for (std::size_t i = 0; i < count; ++i) {
     fds.push_back(connect_to(port, i));

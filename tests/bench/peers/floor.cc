@@ -18,6 +18,8 @@
 #include <thread>
 #include <vector>
 
+#include "tests/bench/arguments.h"
+
 namespace {
 
 constexpr std::string_view kAnswer =
@@ -28,14 +30,14 @@ constexpr std::string_view kAnswer =
     "\r\n"
     "hello, world\n";
 
-int listen_on(const char* port) {
+int listen_on(std::uint16_t port) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   const int on = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(static_cast<std::uint16_t>(std::strtoul(port, nullptr, 10)));
+  address.sin_port = htons(port);
   if (bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
       listen(fd, 4096) != 0) {
     std::perror("bench-floor");
@@ -88,18 +90,20 @@ void loop(int epoll, int listener, const std::vector<int>& epolls) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int threads = argc == 3 ? std::atoi(argv[2]) : 1;
-  if (argc < 2 || argc > 3 || threads < 1) {
+  if (argc < 2 || argc > 3) {
     std::fputs("usage: bench-floor PORT [THREADS]\n", stderr);
     return 2;
   }
-  const int listener = listen_on(argv[1]);
+  const std::uint16_t port = vigil::bench::port_argument("bench-floor", argv[1]);
+  const auto threads =
+      argc == 3 ? vigil::bench::number_argument("bench-floor", "THREADS", argv[2], 1, 1024) : 1;
+  const int listener = listen_on(port);
   std::vector<int> epolls;
-  for (int i = 0; i < threads; ++i) epolls.push_back(epoll_create1(EPOLL_CLOEXEC));
+  for (std::int64_t i = 0; i < threads; ++i) epolls.push_back(epoll_create1(EPOLL_CLOEXEC));
   add(epolls[0], listener);
   std::vector<std::thread> others;
-  for (int i = 1; i < threads; ++i) {
-    others.emplace_back(loop, epolls[static_cast<std::size_t>(i)], listener, std::cref(epolls));
+  for (std::size_t i = 1; i < epolls.size(); ++i) {
+    others.emplace_back(loop, epolls[i], listener, std::cref(epolls));
   }
   loop(epolls[0], listener, epolls);
 }
