@@ -8,7 +8,7 @@
 
 #include <fmt/format.h>
 
-#include "base/text.h"
+#include "agent/demo/parameters.h"
 
 namespace demo {
 namespace {
@@ -77,18 +77,6 @@ bool asks_for_tunnel(const Request& request) {
   };
   return request.method() == "GET" && request.version() != vigil::http::HttpVersion::kHttp10 &&
          has("Connection", "upgrade") && has("Upgrade", kProtocol);
-}
-
-// A number of the query, `otherwise` where there is none; 400 and nullopt for a bad one.
-std::optional<std::int64_t> number_of(ResponseWriter& response, const Request& request,
-                                      std::string_view name, std::int64_t otherwise,
-                                      std::int64_t max) {
-  const auto text = request.query(name);
-  if (!text) return otherwise;
-  const auto value = vigil::parse_integer(*text, 0, max);
-  if (value) return *value;
-  vigil::http::write_error(response, 400, fmt::format("{}: {}", name, value.error().message()));
-  return std::nullopt;
 }
 
 void append_fields(std::string& text, const vigil::http::QueryParams& fields) {

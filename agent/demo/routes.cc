@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "agent/demo/parameters.h"
 #include "agent/demo/protocol.h"
 #include "agent/demo/work.h"
 #include "agent/leakcheck/leave_behind.h"
@@ -53,28 +54,6 @@ std::span<const RouteEntry> routes();
 void answer(ResponseWriter& response, std::string_view text) {
   response.headers().set("Content-Type", "text/plain; charset=utf-8");
   (void)response.write(text);
-}
-
-// The number in the query, or `otherwise` if it is not there. Answers 400 with the parameter's
-// name, and gives nullopt, if it is no number in [0, max].
-std::optional<std::int64_t> number_of(ResponseWriter& response, Request& request,
-                                      std::string_view name, std::int64_t otherwise,
-                                      std::int64_t max) {
-  const auto text = request.query(name);
-  if (!text) return otherwise;
-  const auto value = vigil::parse_integer(*text, 0, max);
-  if (value) return *value;
-  vigil::http::write_error(response, 400, fmt::format("{}: {}", name, value.error().message()));
-  return std::nullopt;
-}
-
-constexpr std::int64_t kMillisecondsMax = 3'600'000;
-
-std::optional<std::chrono::milliseconds> milliseconds_of(ResponseWriter& response, Request& request,
-                                                         std::int64_t otherwise) {
-  const auto value = number_of(response, request, "ms", otherwise, kMillisecondsMax);
-  if (!value) return std::nullopt;
-  return std::chrono::milliseconds(*value);
 }
 
 void index(State&, ResponseWriter& response, Request&) {
