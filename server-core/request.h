@@ -172,8 +172,10 @@ class Request {
   // Reads the next bytes of the body, at least one; 0 is its end. Blocks, until the read deadline.
   //   deadline_exceeded    the read deadline passed
   //   closed               the client went away, or the server is forced down: what was read is not
-  //   the whole body invalid_argument     the body's chunks are malformed resource_exhausted   the
-  //   body is longer than the server's max_body_bytes
+  //                        the whole body
+  //   invalid_argument     the body's chunks are malformed
+  //   resource_exhausted   the body is longer than the server's max_body_bytes
+  // body_error_status() (response_writer.h) has the status that answers each.
   // After an error every call gives it again, and the connection is closed after the response. If a
   // head with a status below 400 is out by then, the response is cut instead (P1.21).
   Result<std::size_t> read(std::span<char> into);

@@ -180,6 +180,19 @@ void write_error(ResponseWriter& response, int code, std::string_view message) {
   (void)response.write("\n");
 }
 
+int body_error_status(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::kDeadlineExceeded:
+      return 408;
+    case ErrorCode::kResourceExhausted:
+      return 413;
+    case ErrorCode::kUnsupported:
+      return 415;
+    default:
+      return 400;
+  }
+}
+
 void redirect(ResponseWriter& response, std::string_view location, int code) {
   assert(code >= 300 && code < 400);
   response.headers().set("Location", location);

@@ -139,6 +139,15 @@ std::string_view status_reason(int code);
 // removed.
 void write_error(ResponseWriter& response, int code, std::string_view message = {});
 
+// The status that answers a failed read of a request's body (Request::read(), read_all(), form()):
+//   408   deadline_exceeded      the client was too slow
+//   413   resource_exhausted     longer than a limit
+//   415   unsupported            form(): not a form
+//   400   what else there is     malformed, or the client went away
+//
+//   if (!form) return write_error(response, body_error_status(form.error()));
+int body_error_status(const Error& error);
+
 // Answers with a redirect: `location`, absolute or relative to the request's target, with a code of
 // 300 to 399. 303 asks for a GET, whatever the request was; 307 and 308 keep the method. A location
 // from outside belongs through percent_encoded_path() (url.h): one with a line end is dropped.

@@ -84,19 +84,6 @@ void append_fields(std::string& text, const vigil::http::QueryParams& fields) {
   if (fields.malformed() > 0) text += fmt::format("({} malformed)\n", fields.malformed());
 }
 
-int form_status(const vigil::Error& error) {
-  switch (error.code()) {
-    case vigil::ErrorCode::kUnsupported:
-      return 415;
-    case vigil::ErrorCode::kResourceExhausted:
-      return 413;
-    case vigil::ErrorCode::kDeadlineExceeded:
-      return 408;
-    default:
-      return 400;
-  }
-}
-
 }  // namespace
 
 void line_tunnel(ResponseWriter& response, Request& request) {
@@ -144,7 +131,7 @@ void trailers(ResponseWriter& response, Request& request) {
 void form(ResponseWriter& response, Request& request) {
   const auto fields = request.form();
   if (!fields) {
-    return vigil::http::write_error(response, form_status(fields.error()),
+    return vigil::http::write_error(response, vigil::http::body_error_status(fields.error()),
                                     fields.error().message());
   }
   std::string text;

@@ -151,17 +151,6 @@ void deadlock_ba(State& state, ResponseWriter& response, Request&) {
   answer(response, "no deadlock this time\n");
 }
 
-int status_of(const vigil::Error& error) {
-  switch (error.code()) {
-    case vigil::ErrorCode::kDeadlineExceeded:
-      return 408;
-    case vigil::ErrorCode::kResourceExhausted:
-      return 413;
-    default:
-      return 400;
-  }
-}
-
 void echo(State&, ResponseWriter& response, Request& request) {
   if (const auto type = request.header("Content-Type")) {
     response.headers().set("Content-Type", *type);
@@ -171,7 +160,8 @@ void echo(State&, ResponseWriter& response, Request& request) {
     const Result<std::size_t> got = request.read(buffer);
     if (!got) {
       if (!response.head_sent()) {
-        vigil::http::write_error(response, status_of(got.error()), got.error().message());
+        vigil::http::write_error(response, vigil::http::body_error_status(got.error()),
+                                 got.error().message());
       }
       return;
     }

@@ -158,7 +158,7 @@ TEST_CASE(
       while (true) {
         response.set_read_deadline(std::chrono::steady_clock::now() + 1s);
         const Result<std::size_t> got = request.read(bytes);
-        if (!got) return write_error(response, 408);
+        if (!got) return write_error(response, body_error_status(got.error()));
         if (*got == 0) break;
         total += *got;
       }
@@ -246,9 +246,7 @@ TEST_CASE("path values, query and form end to end") {
     });
     add(router, "POST /orders/{id}", [](ResponseWriter& response, Request& request) {
       Result<const QueryParams*> form = request.form(100);
-      if (!form) {
-        return write_error(response, form.error().code() == ErrorCode::kUnsupported ? 415 : 413);
-      }
+      if (!form) return write_error(response, body_error_status(form.error()));
       (void)response.write(std::string(*request.path_value("id")) + "|" +
                            std::string((*form)->get("q").value_or("-")));
     });

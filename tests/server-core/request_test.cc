@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "server-core/response_writer.h"
 #include "tests/server-core/body_transport.h"
 #include "tests/support/catch.h"
 
@@ -134,4 +135,12 @@ TEST_CASE("form: types, methods, limits") {
   CHECK(f.form(3) == "resource_exhausted");
   CHECK(f.transport.refused);
   CHECK(f.form(1000) == "resource_exhausted");  // what has been read is gone
+}
+
+TEST_CASE("each error of a body that could not be read has its status") {
+  CHECK(body_error_status(Error(ErrorCode::kDeadlineExceeded, "")) == 408);
+  CHECK(body_error_status(Error(ErrorCode::kResourceExhausted, "")) == 413);
+  CHECK(body_error_status(Error(ErrorCode::kUnsupported, "")) == 415);
+  CHECK(body_error_status(Error(ErrorCode::kInvalidArgument, "")) == 400);
+  CHECK(body_error_status(Error(ErrorCode::kClosed, "")) == 400);
 }
