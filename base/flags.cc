@@ -38,6 +38,14 @@ FlagSetter host_port_flag(HostPort& target) {
   };
 }
 
+FlagSetter text_flag(std::string& target) {
+  return [&target](std::string_view text) -> Result<void> {
+    if (text.empty()) return Error(ErrorCode::kInvalidArgument, "empty");
+    target = text;
+    return {};
+  };
+}
+
 FlagTable::FlagTable(std::string program, std::string summary)
     : program_(std::move(program)), summary_(std::move(summary)) {}
 

@@ -15,6 +15,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "base/clock.h"
@@ -30,13 +31,36 @@ using FlagSetter = std::function<Result<void>(std::string_view value)>;
 // Setters that parse and store. The target must outlive the parse.
 FlagSetter duration_flag(Duration& target);
 FlagSetter host_port_flag(HostPort& target);
-template <typename Unsigned>
-FlagSetter size_flag(Unsigned& target, std::int64_t min, std::int64_t max) {
+// Not empty.
+FlagSetter text_flag(std::string& target);
+// Whole numbers from `min` to `max`.
+template <typename Number>
+FlagSetter size_flag(Number& target, std::int64_t min, std::int64_t max) {
   return [&target, min, max](std::string_view text) -> Result<void> {
     const auto value = parse_integer(text, min, max);
     if (!value) return value.error();
-    target = static_cast<Unsigned>(*value);
+    target = static_cast<Number>(*value);
     return {};
+  };
+}
+
+// One of two words, each with what it stands for: choice_flag(log, {"on", Log::kOn}, {"off", …}).
+template <typename T>
+struct FlagChoice {
+  std::string_view word;
+  T value;
+};
+template <typename T>
+FlagSetter choice_flag(T& target, std::type_identity_t<FlagChoice<T>> first,
+                       std::type_identity_t<FlagChoice<T>> second) {
+  return [&target, first, second](std::string_view text) -> Result<void> {
+    for (const FlagChoice<T>& choice : {first, second}) {
+      if (text != choice.word) continue;
+      target = choice.value;
+      return {};
+    }
+    return Error(ErrorCode::kInvalidArgument,
+                 "not " + std::string(first.word) + " or " + std::string(second.word));
   };
 }
 

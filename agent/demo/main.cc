@@ -36,47 +36,6 @@ struct Options {
 
 constexpr int kExitFailed = 1;  // the start failed
 
-vigil::FlagSetter access_log_flag(AccessLog& target) {
-  return [&target](std::string_view text) -> Result<void> {
-    if (text != "on" && text != "off") {
-      return vigil::Error(vigil::ErrorCode::kInvalidArgument, "not on or off");
-    }
-    target = text == "on" ? AccessLog::kOn : AccessLog::kOff;
-    return {};
-  };
-}
-
-vigil::FlagSetter heap_sample_flag(std::int64_t& target) {
-  return [&target](std::string_view text) -> Result<void> {
-    const auto bytes = vigil::parse_integer(text, 0, std::int64_t{1} << 30);
-    if (!bytes) return bytes.error();
-    target = *bytes;
-    return {};
-  };
-}
-
-vigil::FlagSetter changes_flag(vigil::AgentOptions::Changes& target) {
-  using Changes = vigil::AgentOptions::Changes;
-  return [&target](std::string_view text) -> Result<void> {
-    if (text != "on" && text != "off") {
-      return vigil::Error(vigil::ErrorCode::kInvalidArgument, "not on or off");
-    }
-    target = text == "on" ? Changes::kAllowed : Changes::kRefused;
-    return {};
-  };
-}
-
-vigil::FlagSetter policy_flag(vigil::http::LimitPolicy& target) {
-  using vigil::http::LimitPolicy;
-  return [&target](std::string_view text) -> Result<void> {
-    if (text != "reject" && text != "pause") {
-      return vigil::Error(vigil::ErrorCode::kInvalidArgument, "neither \"reject\" nor \"pause\"");
-    }
-    target = text == "pause" ? LimitPolicy::kPause : LimitPolicy::kReject;
-    return {};
-  };
-}
-
 // "GET /export=1m": the threshold of one route.
 vigil::FlagSetter route_threshold_flag(
     std::map<std::string, vigil::Duration, std::less<>>& target) {
@@ -93,8 +52,11 @@ vigil::FlagSetter route_threshold_flag(
 }
 
 vigil::FlagTable flag_table(Options& options) {
+  using Changes = vigil::AgentOptions::Changes;
+  using vigil::choice_flag;
   using vigil::duration_flag;
   using vigil::size_flag;
+  using vigil::http::LimitPolicy;
   constexpr std::int64_t kCountMax = 1'000'000;
   constexpr std::int64_t kBytesMax = std::int64_t{1} << 40;
   vigil::http::ServerOptions& server = options.server;
@@ -111,13 +73,14 @@ vigil::FlagTable flag_table(Options& options) {
             "the same for one route, \"GET /sleep=1m\"; may be repeated",
             route_threshold_flag(options.agent.stuck_after_routes));
   flags.add("heap-sample", "BYTES", "mean bytes between heap samples (524288; 0: none)",
-            heap_sample_flag(options.agent.heap_sample_bytes));
+            size_flag(options.agent.heap_sample_bytes, 0, std::int64_t{1} << 30));
   flags.add(
       "contention-rate", "DURATION",
       "time of waiting that a sample of the mutex and block profiles stands for (1ms; 0: off)",
       duration_flag(options.agent.contention_rate));
-  flags.add("allow-changes", "on|off", "whether POST /debug/pprof/rates may change rates (off)",
-            changes_flag(options.agent.changes));
+  flags.add(
+      "allow-changes", "on|off", "whether POST /debug/pprof/rates may change rates (off)",
+      choice_flag(options.agent.changes, {"on", Changes::kAllowed}, {"off", Changes::kRefused}));
   flags.add("read-header-timeout", "DURATION", "for a request's head (10s)",
             duration_flag(server.read_header_timeout));
   flags.add("read-timeout", "DURATION", "for a whole request (30s)",
@@ -136,13 +99,14 @@ vigil::FlagTable flag_table(Options& options) {
             size_flag(server.max_connections, 0, kCountMax));
   flags.add("connection-policy", "POLICY",
             "at that limit: reject (503) or pause, which leaves newcomers in the backlog (reject)",
-            policy_flag(server.connection_policy));
+            choice_flag(server.connection_policy, {"reject", LimitPolicy::kReject},
+                        {"pause", LimitPolicy::kPause}));
   flags.add("max-connections-per-ip", "N", "of one address (0: no limit)",
             size_flag(server.max_connections_per_ip, 0, kCountMax));
   flags.add("max-in-flight", "N", "requests in handlers (0: no limit)",
             size_flag(server.max_in_flight, 0, kCountMax));
   flags.add("access-log", "on|off", "a record for each request, on stderr (off)",
-            access_log_flag(options.access_log));
+            choice_flag(options.access_log, {"on", AccessLog::kOn}, {"off", AccessLog::kOff}));
   flags.add("max-queue", "N", "requests that wait for a slot of --max-in-flight (0: none)",
             size_flag(server.max_queue, 0, kCountMax));
   flags.add("queue-timeout", "DURATION", "for such a wait, then 503 (1s)",

@@ -10,14 +10,6 @@
 namespace vigil::leakcheck {
 namespace {
 
-FlagSetter text_flag(std::string& target) {
-  return [&target](std::string_view text) -> Result<void> {
-    if (text.empty()) return Error(ErrorCode::kInvalidArgument, "empty");
-    target = text;
-    return {};
-  };
-}
-
 FlagSetter address_flag(std::string& target) {
   return [&target](std::string_view text) -> Result<void> {
     if (text != "auto") {

@@ -77,6 +77,33 @@ TEST_CASE("a switch takes no value") {
   CHECK(flags.help().find("--quick ") != std::string::npos);
 }
 
+TEST_CASE("a choice is one of its words, a text is not empty") {
+  int level = 0;
+  std::string name = "before";
+  FlagTable flags("program", "Does things.");
+  flags.add("level", "low|high", "how much", choice_flag(level, {"low", 1}, {"high", 9}));
+  flags.add("name", "NAME", "whose", text_flag(name));
+  const auto parse_one = [&](std::string argument) {
+    std::string program = "program";
+    char* arguments[] = {program.data(), argument.data(), nullptr};
+    return flags.parse(2, arguments);
+  };
+  CHECK(parse_one("--level=high") == std::nullopt);
+  CHECK(level == 9);
+  CHECK(parse_one("--level=low") == std::nullopt);
+  CHECK(level == 1);
+  for (const char* wrong : {"--level=", "--level=hig", "--level=highest", "--level=LOW"}) {
+    INFO(wrong);
+    CHECK(parse_one(wrong) == 2);
+  }
+  CHECK(level == 1);
+  CHECK(choice_flag(level, {"low", 1}, {"high", 9})("9").error().message() == "not low or high");
+  CHECK(parse_one("--name=") == 2);
+  CHECK(name == "before");
+  CHECK(parse_one("--name=mine") == std::nullopt);
+  CHECK(name == "mine");
+}
+
 TEST_CASE("help and version are exit status 0") {
   CHECK(parse({"--help"}).status == 0);
   CHECK(parse({"--version"}).status == 0);
