@@ -45,17 +45,12 @@ TEST_CASE("a route that ran inline and suddenly blocks is rescued, and others go
   std::atomic<bool> blocks{false};
   Gate gate;
   TestServer server(options, [&](vigil::http::Router& router) {
-    REQUIRE(router
-                .handle("GET /turns",
-                        [&](auto& response, auto&) {
-                          if (blocks) gate.wait();
-                          (void)response.write("done");
-                        })
-                .ok());
+    add(router, "GET /turns", [&](auto& response, auto&) {
+      if (blocks) gate.wait();
+      (void)response.write("done");
+    });
   });
-  RawClient other = server.connect();
-  other.send(get_request("/hello"));
-  REQUIRE(other.read_response().status == 200);
+  RawClient other = server.connect_idle();
   RawClient client = server.connect();
   REQUIRE(comes_to_run_inline(server, client));
   blocks = true;
@@ -155,9 +150,7 @@ TEST_CASE("P3.2: connections of one address are limited, another address is serv
   auto options = test_options();
   options.max_connections_per_ip = 1;
   TestServer server(options);
-  RawClient first = server.connect();
-  first.send(get_request("/hello"));
-  CHECK(first.read_response().status == 200);
+  RawClient first = server.connect_idle();
   RawClient second = server.connect();
   second.send(get_request("/hello"));
   CHECK(second.read_response().status == 503);
@@ -171,9 +164,7 @@ TEST_CASE("P3.3: the request over max_in_flight gets 503 at once and keeps its c
   auto options = test_options();
   options.max_in_flight = 1;
   TestServer server(options);
-  RawClient holder = server.connect();
-  holder.send(get_request("/hold"));
-  REQUIRE(eventually([&] { return server.gate.waiting() == 1; }));
+  RawClient holder = server.connect_held();
   RawClient client = server.connect();
   client.send(get_request("/hello"));
   const RawResponse response = client.read_response();

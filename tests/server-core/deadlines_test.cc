@@ -48,9 +48,7 @@ TEST_CASE(
   auto options = test_options();
   options.read_header_timeout = kDeadline;
   TestServer server(options);
-  RawClient client = server.connect();
-  client.send(get_request("/hello"));
-  CHECK(client.read_response().status == 200);
+  RawClient client = server.connect_idle();
   check_takes_the_deadline(
       [&] { drip(client, get_request("/hello", "X: " + std::string(1000, 'a') + "\r\n")); });
   const RawResponse response = client.read_response();
@@ -102,10 +100,8 @@ TEST_CASE(
   options.write_timeout = kDeadline;
   TestServer server(options, [](vigil::http::Router& router) {
     // One write of less than the buffer at the end, behind what fills the socket without blocking.
-    REQUIRE(router
-                .handle("GET /fill", [](auto& response,
-                                        auto&) { (void)response.write(std::string(30'000, 'x')); })
-                .ok());
+    add(router, "GET /fill",
+        [](auto& response, auto&) { (void)response.write(std::string(30'000, 'x')); });
   });
   RawClient client(server->endpoint(), 4096);
   std::string requests;
@@ -119,10 +115,8 @@ TEST_CASE(
 
 TEST_CASE("a response that waits for its reader is finished when the reader comes back") {
   TestServer server(test_options(), [](vigil::http::Router& router) {
-    REQUIRE(router
-                .handle("GET /fill", [](auto& response,
-                                        auto&) { (void)response.write(std::string(30'000, 'x')); })
-                .ok());
+    add(router, "GET /fill",
+        [](auto& response, auto&) { (void)response.write(std::string(30'000, 'x')); });
   });
   RawClient client(server->endpoint(), 4096);
   std::string requests;
@@ -143,9 +137,7 @@ TEST_CASE("P2.4: an idle connection is closed at idle, 0 falls back to read (P2.
     options.idle_timeout = fallback ? 0ms : kDeadline;
     if (fallback) options.read_timeout = kDeadline;
     TestServer server(options);
-    RawClient client = server.connect();
-    client.send(get_request("/hello"));
-    CHECK(client.read_response().status == 200);
+    RawClient client = server.connect_idle();
     check_takes_the_deadline([&] { CHECK(client.closed_within(kLatest)); });
     CHECK(server.stats().timeouts.idle == 1);
   }
@@ -169,14 +161,11 @@ TEST_CASE("P2.8: a handler moves its own write deadline") {
   auto options = test_options();
   options.write_timeout = kDeadline;
   TestServer server(options, [](vigil::http::Router& router) {
-    REQUIRE(router
-                .handle("GET /long",
-                        [](auto& response, auto& request) {
-                          response.set_write_deadline(request.start_time() + 20s);
-                          std::this_thread::sleep_for(kDeadline * 2);
-                          (void)response.write("late but allowed");
-                        })
-                .ok());
+    add(router, "GET /long", [](auto& response, auto& request) {
+      response.set_write_deadline(request.start_time() + 20s);
+      std::this_thread::sleep_for(kDeadline * 2);
+      (void)response.write("late but allowed");
+    });
   });
   CHECK(server.get("/long") == "200 late but allowed");
 }

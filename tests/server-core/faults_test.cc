@@ -329,19 +329,14 @@ TEST_CASE("P3.5: without threads a handler that may block gives 503, and all is 
 }
 
 TEST_CASE("P3.5: a server that gets no threads does not start, and can be started later") {
-  SystemClock clock;
-  NullSink sink;
-  leakwatch::TaskRegistry registry(clock);
-  auto server = http::Server::create(
-      test_options(), [](auto&, auto&) {}, registry, sink, clock);
-  REQUIRE(server.ok());
+  BareServer server;
   threads_fail = true;
-  const Result<void> started = (*server)->start();
+  const Result<void> started = server->start();
   threads_fail = false;
   REQUIRE_FALSE(started.ok());
   CHECK(started.error().code() == ErrorCode::kResourceExhausted);
-  CHECK((*server)->start().ok());
-  RawClient client((*server)->endpoint());
+  CHECK(server->start().ok());
+  RawClient client = server.connect();
   client.send(get_request("/"));
   CHECK(client.read_response().status == 200);
 }
@@ -351,21 +346,15 @@ TEST_CASE("P3.9: operator new failing at the N-th call of a request: 5xx or a cl
   NullSink sink;
   leakwatch::TaskRegistry registry(clock);
   http::Router router(registry);
-  REQUIRE(router
-              .handle("/echo/{name}",
-                      [](http::ResponseWriter& response, http::Request& request) {
-                        (void)request.stop_token();
-                        const Result<std::string> body = request.read_all(1 << 20);
-                        if (!body) return http::write_error(response, 500);
-                        response.headers().set("X-Name", request.path_value("name").value_or(""));
-                        response.headers().set("X-Query", request.query("q").value_or(""));
-                        (void)response.write(*body);
-                      })
-              .ok());
-  REQUIRE(router
-              .handle("GET /throw",
-                      [](auto&, auto&) { throw std::runtime_error("a long enough text"); })
-              .ok());
+  add(router, "/echo/{name}", [](http::ResponseWriter& response, http::Request& request) {
+    (void)request.stop_token();
+    const Result<std::string> body = request.read_all(1 << 20);
+    if (!body) return http::write_error(response, 500);
+    response.headers().set("X-Name", request.path_value("name").value_or(""));
+    response.headers().set("X-Query", request.query("q").value_or(""));
+    (void)response.write(*body);
+  });
+  add(router, "GET /throw", [](auto&, auto&) { throw std::runtime_error("a long enough text"); });
   auto options = test_options();
   options.max_in_flight = 1;  // a slot that leaks is seen by the next request
   options.max_queue = 2;

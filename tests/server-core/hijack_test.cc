@@ -18,12 +18,6 @@ using namespace vigil::test;
 
 namespace {
 
-MonotonicTime in(Duration time) { return SystemClock().now() + time; }
-
-void add(Router& router, const char* pattern, Handler handler) {
-  REQUIRE(router.handle(pattern, std::move(handler)).ok());
-}
-
 bool send_text(int fd, std::string_view text) {
   return ::send(fd, text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size());
 }
@@ -47,16 +41,6 @@ void echo_with_deadlines(HijackedConnection& connection, std::size_t piece_bytes
     if (!got || *got == 0) return;
     if (!connection.write(std::string_view(bytes).substr(0, *got), in(20s))) return;
   }
-}
-
-std::string read_exactly(RawClient& client, std::size_t size) {
-  std::string text;
-  while (text.size() < size) {
-    const std::string more = client.read_some();
-    if (more.empty()) break;
-    text += more;
-  }
-  return text;
 }
 
 const std::string kUpgrade = get_request("/chat", "Connection: Upgrade\r\nUpgrade: echo\r\n");

@@ -12,10 +12,6 @@ using namespace vigil;
 using namespace vigil::test;
 using vigil::http::ShutdownReport;
 
-namespace {
-MonotonicTime in(Duration time) { return SystemClock().now() + time; }
-}  // namespace
-
 TEST_CASE("an address in use is an error that says so, so is an option without sense") {
   TestServer server;
   auto options = test_options();
@@ -36,22 +32,17 @@ TEST_CASE("an address in use is an error that says so, so is an option without s
 
 TEST_CASE("P4.1: shutdown closes idle connections at once and lets requests in flight finish") {
   TestServer server;
-  RawClient idle = server.connect();
-  idle.send(get_request("/hello"));
-  CHECK(idle.read_response().status == 200);
-  RawClient busy = server.connect();
-  busy.send(get_request("/hold"));
-  REQUIRE(eventually([&] { return server.gate.waiting() == 1; }));
+  RawClient idle = server.connect_idle();
+  RawClient busy = server.connect_held();
 
-  ShutdownReport report;
-  std::thread stopping([&] { report = server->shutdown(in(20s)); });
+  Shutdown stopping(*server, in(20s));
   const bool idle_closed = idle.closed_within(5s);
   const bool refused = eventually([&] { return !server.connect().connected(); });
   server.gate.open();
   const RawResponse response = busy.read_response();
   const bool busy_closed = busy.closed_within(5s);
   busy.close();
-  stopping.join();
+  const ShutdownReport report = stopping.wait();
   CHECK(idle_closed);
   CHECK(refused);
   CHECK(response.body == "released\n");
@@ -66,9 +57,7 @@ TEST_CASE("P4.1: shutdown closes idle connections at once and lets requests in f
 
 TEST_CASE("P4.3: a handler beyond the deadline is named, its connection cut") {
   TestServer server;
-  RawClient client = server.connect();
-  client.send(get_request("/hold"));
-  REQUIRE(eventually([&] { return server.gate.waiting() == 1; }));
+  RawClient client = server.connect_held();
   const ShutdownReport report = server->shutdown(in(200ms));
   CHECK_FALSE(report.complete());
   CHECK(report.forced == 1);
@@ -92,21 +81,14 @@ TEST_CASE("a forced shutdown stops the handlers' tokens") {
 }
 
 TEST_CASE("P4.7: shutdown and close before start, twice, from two threads") {
-  SystemClock clock;
-  QuietSink sink;
-  leakwatch::TaskRegistry registry(clock);
-  auto server = http::Server::create(
-      test_options(), [](auto&, auto&) {}, registry, sink, clock);
-  REQUIRE(server.ok());
-  CHECK((*server)->shutdown(in(1s)).complete());
-  CHECK((*server)->shutdown(in(1s)).complete());
-  (*server)->close();
-  CHECK((*server)->start().error().code() == ErrorCode::kClosed);
+  BareServer server;
+  CHECK(server->shutdown(in(1s)).complete());
+  CHECK(server->shutdown(in(1s)).complete());
+  server->close();
+  CHECK(server->start().error().code() == ErrorCode::kClosed);
 
   TestServer running;
-  RawClient client = running.connect();
-  client.send(get_request("/hello"));
-  CHECK(client.read_response().status == 200);
+  RawClient client = running.connect_idle();
   std::thread other([&] { (void)running->shutdown(in(5s)); });
   CHECK(running->shutdown(in(5s)).complete());
   other.join();
@@ -118,18 +100,13 @@ TEST_CASE("P4.7: shutdown from a handler does not wait for that handler") {
   std::atomic<http::Server*> self{nullptr};
   std::atomic<bool> complete{false};
   TestServer server(test_options(), [&](http::Router& router) {
-    REQUIRE(router
-                .handle("POST /quit",
-                        [&](auto& response, auto&) {
-                          complete = self.load()->shutdown(in(5s)).complete();
-                          (void)response.write("bye");
-                        })
-                .ok());
+    add(router, "POST /quit", [&](auto& response, auto&) {
+      complete = self.load()->shutdown(in(5s)).complete();
+      (void)response.write("bye");
+    });
   });
   self = server.server.get();
-  RawClient idle = server.connect();
-  idle.send(get_request("/hello"));
-  CHECK(idle.read_response().status == 200);
+  RawClient idle = server.connect_idle();
   RawClient client = server.connect();
   client.send("POST /quit HTTP/1.1\r\nHost: x\r\n\r\n");
   const RawResponse response = client.read_response();
@@ -141,12 +118,8 @@ TEST_CASE("P4.7: shutdown from a handler does not wait for that handler") {
 
 TEST_CASE("close drops everything at once") {
   TestServer server;
-  RawClient idle = server.connect();
-  idle.send(get_request("/hello"));
-  CHECK(idle.read_response().status == 200);
-  RawClient busy = server.connect();
-  busy.send(get_request("/hold"));
-  REQUIRE(eventually([&] { return server.gate.waiting() == 1; }));
+  RawClient idle = server.connect_idle();
+  RawClient busy = server.connect_held();
   server->close();
   CHECK(idle.closed_within(2s));
   CHECK(busy.closed_within(2s));
@@ -189,17 +162,15 @@ TEST_CASE("P4.2: a connection that never spoke delays a shutdown by 5 s at most"
 
 TEST_CASE("P4.1: the listener is closed within 100 ms of shutdown, with a request in flight") {
   TestServer server;
-  RawClient busy = server.connect();
-  busy.send(get_request("/hold"));
-  REQUIRE(eventually([&] { return server.gate.waiting() == 1; }));
+  RawClient busy = server.connect_held();
   const auto begin = std::chrono::steady_clock::now();
-  std::thread stopping([&] { (void)server->shutdown(in(20s)); });
+  Shutdown stopping(*server, in(20s));
   const bool refused = eventually([&] { return !server.connect().connected(); });
   const auto took = std::chrono::steady_clock::now() - begin;
   server.gate.open();
   CHECK(busy.read_response().status == 200);
   busy.close();
-  stopping.join();
+  (void)stopping.wait();
   CHECK(refused);
   CHECK(took < 100ms);
 }
@@ -212,13 +183,12 @@ TEST_CASE("P4.2: a half-sent request is served whole if it comes, and closed sil
   never.send("GET /hello HTTP/1.1\r\nHost:");
   REQUIRE(eventually([&] { return server.stats().connections.reading_head == 2; }));
   const auto begin = std::chrono::steady_clock::now();
-  ShutdownReport report;
-  std::thread stopping([&] { report = server->shutdown(in(20s)); });
+  Shutdown stopping(*server, in(20s));
   const bool refused = eventually([&] { return !server.connect().connected(); });
   late.send(" x\r\n\r\n");
   const RawResponse response = late.read_response();
   const bool silent = never.closed_within(8s);
-  stopping.join();
+  const ShutdownReport report = stopping.wait();
   CHECK(refused);
   CHECK(response.status == 200);
   CHECK(response.header("connection") == "close");
@@ -229,17 +199,15 @@ TEST_CASE("P4.2: a half-sent request is served whole if it comes, and closed sil
 
 TEST_CASE("P4.4: a request that is pipelined after the shutdown has begun is not served") {
   TestServer server;
-  RawClient client = server.connect();
-  client.send(get_request("/hold"));
-  REQUIRE(eventually([&] { return server.gate.waiting() == 1; }));
-  std::thread stopping([&] { (void)server->shutdown(in(20s)); });
+  RawClient client = server.connect_held();
+  Shutdown stopping(*server, in(20s));
   const bool refused = eventually([&] { return !server.connect().connected(); });
   client.send(get_request("/hello"));
   server.gate.open();
   const RawResponse response = client.read_response();
   const bool closed = client.closed_within(5s);
   client.close();
-  stopping.join();
+  (void)stopping.wait();
   CHECK(refused);
   CHECK(response.body == "released\n");
   CHECK(response.header("connection") == "close");
@@ -253,12 +221,11 @@ TEST_CASE("P4.5: an answer of 48 MiB in flight arrives whole") {
   RawClient client = server.connect();
   client.send(get_request("/big?n=" + std::to_string(kBytes)));
   REQUIRE(eventually([&] { return server.stats().bytes_sent > 0; }));
-  ShutdownReport report;
-  std::thread stopping([&] { report = server->shutdown(in(20s)); });
+  Shutdown stopping(*server, in(20s));
   const bool refused = eventually([&] { return !server.connect().connected(); });
   const RawResponse response = client.read_response();
   client.close();
-  stopping.join();
+  const ShutdownReport report = stopping.wait();
   CHECK(refused);
   CHECK(response.complete);
   CHECK(response.body.size() == kBytes);
@@ -267,9 +234,7 @@ TEST_CASE("P4.5: an answer of 48 MiB in flight arrives whole") {
 
 TEST_CASE("P4.7: close takes less than 200 ms, whatever the connections do") {
   TestServer server;
-  RawClient idle = server.connect();
-  idle.send(get_request("/hello"));
-  CHECK(idle.read_response().status == 200);
+  RawClient idle = server.connect_idle();
   RawClient fresh = server.connect();
   RawClient half = server.connect();
   half.send("GET /");
@@ -295,13 +260,8 @@ TEST_CASE("P4.7: close takes less than 200 ms, whatever the connections do") {
 }
 
 TEST_CASE("P4.7: shutdown and close while start runs") {
-  SystemClock clock;
-  QuietSink sink;
-  leakwatch::TaskRegistry registry(clock);
   for (int round = 0; round < 40; ++round) {
-    auto server = http::Server::create(
-        test_options(), [](auto&, auto&) {}, registry, sink, clock);
-    REQUIRE(server.ok());
+    BareServer server;
     std::atomic<int> ready{0};
     const auto at_once = [&](auto&& work) {
       ++ready;
@@ -310,17 +270,16 @@ TEST_CASE("P4.7: shutdown and close while start runs") {
     };
     bool started = false;
     bool drained = false;
-    std::thread starter([&] { at_once([&] { started = (*server)->start().ok(); }); });
-    std::thread stopper(
-        [&] { at_once([&] { drained = (*server)->shutdown(in(5s)).complete(); }); });
+    std::thread starter([&] { at_once([&] { started = server->start().ok(); }); });
+    std::thread stopper([&] { at_once([&] { drained = server->shutdown(in(5s)).complete(); }); });
     at_once([&] {
-      if (round % 2 == 0) (*server)->close();
+      if (round % 2 == 0) server->close();
     });
     starter.join();
     stopper.join();
     CHECK(drained);
-    CHECK_FALSE((*server)->start().ok());
-    CHECK_FALSE(RawClient((*server)->endpoint()).connected());
+    CHECK_FALSE(server->start().ok());
+    CHECK_FALSE(server.connect().connected());
   }
 }
 
@@ -328,14 +287,11 @@ TEST_CASE("P4.7: shutdown from two handlers at once") {
   std::atomic<http::Server*> self{nullptr};
   std::atomic<int> returned{0};
   TestServer server(test_options(), [&](http::Router& router) {
-    REQUIRE(router
-                .handle("GET /quit",
-                        [&](auto& response, auto&) {
-                          (void)self.load()->shutdown(in(500ms));
-                          ++returned;
-                          (void)response.write("bye");
-                        })
-                .ok());
+    add(router, "GET /quit", [&](auto& response, auto&) {
+      (void)self.load()->shutdown(in(500ms));
+      ++returned;
+      (void)response.write("bye");
+    });
   });
   self = server.server.get();
   RawClient first = server.connect();
@@ -349,30 +305,25 @@ TEST_CASE("P4.7: shutdown from two handlers at once") {
 }
 
 TEST_CASE("serve starts, and returns server_closed when the shutdown has done its work") {
-  SystemClock clock;
-  QuietSink sink;
-  leakwatch::TaskRegistry registry(clock);
   Gate gate;
-  auto server = http::Server::create(
-      test_options(), [&](auto&, auto&) { gate.wait(); }, registry, sink, clock);
-  REQUIRE(server.ok());
+  BareServer server([&](auto&, auto&) { gate.wait(); });
   std::atomic<int> served{0};
   const auto serve = [&] {
-    const auto end = (*server)->serve();
+    const auto end = server->serve();
     served += end.ok() && *end == http::ServeEnd::kServerClosed;
   };
   std::thread first(serve);
   std::thread second(serve);
-  RawClient client((*server)->endpoint());
+  RawClient client = server.connect();
   client.send(get_request("/"));
   REQUIRE(eventually([&] { return gate.waiting() == 1; }));
-  std::thread stopping([&] { (void)(*server)->shutdown(in(20s)); });
-  const bool refused = eventually([&] { return !RawClient((*server)->endpoint()).connected(); });
+  Shutdown stopping(*server.server, in(20s));
+  const bool refused = eventually([&] { return !server.connect().connected(); });
   const int before = served;
   gate.open();
   const int status = client.read_response().status;
   client.close();
-  stopping.join();
+  (void)stopping.wait();
   first.join();
   second.join();
   CHECK(refused);
@@ -384,15 +335,10 @@ TEST_CASE("serve starts, and returns server_closed when the shutdown has done it
 }
 
 TEST_CASE("serve returns server_closed after close too") {
-  SystemClock clock;
-  QuietSink sink;
-  leakwatch::TaskRegistry registry(clock);
-  auto server = http::Server::create(
-      test_options(), [](auto&, auto&) {}, registry, sink, clock);
-  REQUIRE(server.ok());
+  BareServer server;
   std::atomic<bool> served{false};
-  std::thread serving([&] { served = (*server)->serve().ok(); });
-  (*server)->close();
+  std::thread serving([&] { served = server->serve().ok(); });
+  server->close();
   serving.join();
   CHECK(served);
 }
@@ -406,9 +352,7 @@ TEST_CASE("shutdown hooks run once, before requests are waited for, in their ord
     order += "2";
     server.gate.open();  // without this, the handler would never end
   });
-  RawClient client = server.connect();
-  client.send(get_request("/hold"));
-  REQUIRE(eventually([&] { return server.gate.waiting() == 1; }));
+  RawClient client = server.connect_held();
   client.half_close();
   CHECK(server->shutdown(in(10s)).complete());
   CHECK(client.read_response().status == 200);
@@ -421,12 +365,8 @@ TEST_CASE("shutdown hooks run once, before requests are waited for, in their ord
 
 TEST_CASE("without keep-alives idle connections close, and so does each response") {
   TestServer server;
-  RawClient idle = server.connect();
-  idle.send(get_request("/hello"));
-  CHECK(idle.read_response().status == 200);
-  RawClient busy = server.connect();
-  busy.send(get_request("/hold"));
-  REQUIRE(eventually([&] { return server.gate.waiting() == 1; }));
+  RawClient idle = server.connect_idle();
+  RawClient busy = server.connect_held();
   server->set_keep_alives(http::KeepAlives::kDisabled);
   CHECK(idle.closed_within(5s));
   RawClient fresh = server.connect();

@@ -302,13 +302,10 @@ TEST_CASE("P3.3: many clients through a narrow queue: all are answered, and no s
   options.max_queue = 4;
   options.queue_timeout = 20ms;
   TestServer server(options, [](http::Router& router) {
-    REQUIRE(router
-                .handle("GET /nap",
-                        [](auto& response, auto&) {
-                          std::this_thread::sleep_for(2ms);
-                          (void)response.write("nap");
-                        })
-                .ok());
+    add(router, "GET /nap", [](auto& response, auto&) {
+      std::this_thread::sleep_for(2ms);
+      (void)response.write("nap");
+    });
   });
   std::atomic<int> good{0};
   std::atomic<int> refused{0};
@@ -347,14 +344,13 @@ TEST_CASE("a shutdown serves the requests that wait, a forced one drops them") {
   SECTION("served") {
     OneSlot slot(4);
     RawClient client = slot.queue();
-    http::ShutdownReport report;
-    std::thread stopping([&] { report = slot.server->shutdown(slot.server.clock.now() + 20s); });
+    Shutdown stopping(*slot.server, in(20s));
     const bool refused = eventually([&] { return !slot.server.connect().connected(); });
     slot.server.gate.open();
     const RawResponse response = client.read_response();
     client.close();
     slot.holder.close();
-    stopping.join();
+    const http::ShutdownReport report = stopping.wait();
     CHECK(refused);
     CHECK(response.status == 200);
     CHECK(response.header("connection") == "close");
@@ -364,7 +360,7 @@ TEST_CASE("a shutdown serves the requests that wait, a forced one drops them") {
   SECTION("dropped") {
     OneSlot slot(4);
     RawClient client = slot.queue();
-    const http::ShutdownReport report = slot.server->shutdown(slot.server.clock.now() + 100ms);
+    const http::ShutdownReport report = slot.server->shutdown(in(100ms));
     CHECK(client.closed_within(1s));
     CHECK(report.forced == 2);
     CHECK(report.running.size() == 1);

@@ -35,24 +35,20 @@ struct Timed {
 
   void add_routes(http::Router& router) {
     const http::Middleware timeout = http::handler_timeout(pool, kTimeout);
-    REQUIRE(router
-                .handle("GET /late", timeout([this](ResponseWriter& response, Request&) {
-                          response.headers().set("X-Leak", "no");
-                          (void)response.write("half");
-                          gate.wait();
-                          late_writes_refused += response.write("late").ok() ? 0 : 1;
-                        }))
-                .ok());
-    REQUIRE(router
-                .handle("POST /upload", timeout([this](ResponseWriter& response, Request& request) {
-                          const auto body = request.read_all(1 << 20);
-                          if (!body) {
-                            ++read_errors;
-                            return;
-                          }
-                          (void)response.write(std::to_string(body->size()));
-                        }))
-                .ok());
+    add(router, "GET /late", timeout([this](ResponseWriter& response, Request&) {
+          response.headers().set("X-Leak", "no");
+          (void)response.write("half");
+          gate.wait();
+          late_writes_refused += response.write("late").ok() ? 0 : 1;
+        }));
+    add(router, "POST /upload", timeout([this](ResponseWriter& response, Request& request) {
+          const auto body = request.read_all(1 << 20);
+          if (!body) {
+            ++read_errors;
+            return;
+          }
+          (void)response.write(std::to_string(body->size()));
+        }));
   }
 };
 
@@ -102,20 +98,16 @@ TEST_CASE("P1.24 recoverer on a socket: 500 and the connection goes on, cut once
   QuietSink sink;
   TestServer server(test_options(), [&](http::Router& router) {
     const http::Middleware recover = http::recoverer({&sink});
-    REQUIRE(router
-                .handle("GET /boom", recover([](ResponseWriter& response, Request&) {
-                          response.headers().set("X-Half", "yes");
-                          (void)response.write("half");
-                          throw std::runtime_error("secret text");
-                        }))
-                .ok());
-    REQUIRE(router
-                .handle("GET /boom-late", recover([](ResponseWriter& response, Request&) {
-                          (void)response.write("half");
-                          (void)response.flush();
-                          throw std::runtime_error("secret text");
-                        }))
-                .ok());
+    add(router, "GET /boom", recover([](ResponseWriter& response, Request&) {
+          response.headers().set("X-Half", "yes");
+          (void)response.write("half");
+          throw std::runtime_error("secret text");
+        }));
+    add(router, "GET /boom-late", recover([](ResponseWriter& response, Request&) {
+          (void)response.write("half");
+          (void)response.flush();
+          throw std::runtime_error("secret text");
+        }));
   });
   RawClient client = server.connect();
   client.send(get_request("/boom"));
@@ -161,18 +153,16 @@ TEST_CASE(
   http::TimeoutPool pool(registry, sink, clock);
   Notes notes;
   TestServer server(test_options(), [&](http::Router& router) {
-    REQUIRE(router
-                .handle("GET /trailers",
-                        http::handler_timeout(pool, 10s)([&](ResponseWriter& response, Request&) {
-                          (void)response.write("body");
-                          notes.add(response.set_trailer("X-Sum", "42"));
-                          notes.add(response.set_trailer("Content-Length", "1"));
-                          notes.add(response.set_trailer("X-Bad", "1\r\nX-Evil: 2"));
-                          notes.add(response.inform(103, http::HeaderMap()));
-                          notes.add(response.flush());
-                          notes.add(response.hijack());
-                        }))
-                .ok());
+    add(router, "GET /trailers",
+        http::handler_timeout(pool, 10s)([&](ResponseWriter& response, Request&) {
+          (void)response.write("body");
+          notes.add(response.set_trailer("X-Sum", "42"));
+          notes.add(response.set_trailer("Content-Length", "1"));
+          notes.add(response.set_trailer("X-Bad", "1\r\nX-Evil: 2"));
+          notes.add(response.inform(103, http::HeaderMap()));
+          notes.add(response.flush());
+          notes.add(response.hijack());
+        }));
   });
   RawClient client = server.connect();
   client.send("GET /trailers HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -192,14 +182,12 @@ TEST_CASE("under a timeout a handler sees the path that strip_prefix leaves") {
   leakwatch::TaskRegistry registry(clock);
   http::TimeoutPool pool(registry, sink, clock);
   TestServer server(test_options(), [&](http::Router& router) {
-    REQUIRE(router
-                .handle("/api/", http::strip_prefix("/api")(http::handler_timeout(
-                                     pool, 10s)([](ResponseWriter& response, Request& request) {
-                          (void)response.write(std::string(request.path()) + " " +
-                                               std::string(request.raw_path()) + " " +
-                                               std::string(request.target()));
-                        })))
-                .ok());
+    add(router, "/api/",
+        http::strip_prefix("/api")(http::handler_timeout(
+            pool, 10s)([](ResponseWriter& response, Request& request) {
+          (void)response.write(std::string(request.path()) + " " + std::string(request.raw_path()) +
+                               " " + std::string(request.target()));
+        })));
   });
   CHECK(server.get("/api/a%20b?x") == "200 /a b /a%20b /api/a%20b?x");
 }

@@ -77,12 +77,8 @@ TEST_CASE(
 TEST_CASE("P3.7: every descriptor of a server closes on exec") {
   const std::set<std::string> before = entries("/proc/self/fd");
   TestServer server;
-  RawClient idle = server.connect();
-  idle.send(get_request("/hello"));
-  REQUIRE(idle.read_response().status == 200);
-  RawClient busy = server.connect();
-  busy.send(get_request("/hold"));
-  REQUIRE(eventually([&] { return server.gate.waiting() == 1; }));
+  RawClient idle = server.connect_idle();
+  RawClient busy = server.connect_held();
   int seen = 0;
   for (const std::string& fd : entries("/proc/self/fd")) {
     if (before.count(fd) != 0) continue;
@@ -111,9 +107,7 @@ TEST_CASE(
 
 TEST_CASE("engine threads block the program's signals, and none of the sampler's or the faults") {
   TestServer server;
-  RawClient client = server.connect();
-  client.send(get_request("/hold"));
-  REQUIRE(eventually([&] { return server.gate.waiting() == 1; }));
+  RawClient client = server.connect_held();
   const auto name_of = [](const std::string& task) {
     std::string name;
     std::getline(std::ifstream("/proc/self/task/" + task + "/comm"), name);

@@ -23,10 +23,6 @@ std::string post(const std::string& path, const std::string& fields, const std::
          "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
-void add(Router& router, const char* pattern, Handler handler) {
-  REQUIRE(router.handle(pattern, std::move(handler)).ok());
-}
-
 // Waits for the token, 10 s at most, and keeps the moment.
 struct StopWatch {
   std::atomic<bool> waiting{false};

@@ -12,10 +12,6 @@ using namespace vigil::test;
 
 namespace {
 
-void add(Router& router, const char* pattern, Handler handler) {
-  REQUIRE(router.handle(pattern, std::move(handler)).ok());
-}
-
 // Every byte of the answer.
 std::string wire(TestServer& server, const std::string& target,
                  const std::string& version = "HTTP/1.1") {

@@ -59,6 +59,22 @@ bool eventually(const std::function<bool()>& condition) {
   return true;
 }
 
+MonotonicTime in(Duration time) { return SystemClock().now() + time; }
+
+void add(http::Router& router, const char* pattern, http::Handler handler) {
+  REQUIRE(router.handle(pattern, std::move(handler)).ok());
+}
+
+std::string read_exactly(RawClient& client, std::size_t size) {
+  std::string text;
+  while (text.size() < size) {
+    const std::string more = client.read_some();
+    if (more.empty()) break;
+    text += more;
+  }
+  return text;
+}
+
 http::ServerOptions test_options() {
   http::ServerOptions options;
   options.pollers = 2;
@@ -108,28 +124,27 @@ void wait_for_stop(ResponseWriter& response, Request& request, std::atomic<int>&
 
 }  // namespace
 
-TestServer::TestServer(http::ServerOptions options, const std::function<void(http::Router&)>& add) {
+TestServer::TestServer(http::ServerOptions options,
+                       const std::function<void(http::Router&)>& add_more) {
   http::Router router(registry);
-  const auto route = [&](const char* pattern, http::Handler handler) {
-    REQUIRE(router.handle(pattern, std::move(handler)).ok());
-  };
-  route("GET /hello", [](ResponseWriter& response, Request&) { (void)response.write("hello\n"); });
-  route("GET /hold", [this](ResponseWriter& response, Request&) {
+  add(router, "GET /hello",
+      [](ResponseWriter& response, Request&) { (void)response.write("hello\n"); });
+  add(router, "GET /hold", [this](ResponseWriter& response, Request&) {
     gate.wait();
     (void)response.write("released\n");
   });
-  route("/echo", [this](ResponseWriter& response, Request& request) {
-    echo(response, request, read_errors);
-  });
-  route("/noread", [](ResponseWriter& response, Request&) { (void)response.write("unread\n"); });
-  route("GET /big", [this](ResponseWriter& response, Request& request) {
-    big(response, request, write_errors);
-  });
-  route("GET /stop", [this](ResponseWriter& response, Request& request) {
+  add(router, "/echo",
+      [this](ResponseWriter& response, Request& request) { echo(response, request, read_errors); });
+  add(router, "/noread",
+      [](ResponseWriter& response, Request&) { (void)response.write("unread\n"); });
+  add(router, "GET /big",
+      [this](ResponseWriter& response, Request& request) { big(response, request, write_errors); });
+  add(router, "GET /stop", [this](ResponseWriter& response, Request& request) {
     wait_for_stop(response, request, stopped);
   });
-  route("GET /throw", [](ResponseWriter&, Request&) { throw std::runtime_error("secret text"); });
-  if (add) add(router);
+  add(router, "GET /throw",
+      [](ResponseWriter&, Request&) { throw std::runtime_error("secret text"); });
+  if (add_more) add_more(router);
   auto created = http::Server::create(std::move(options), router, registry, sink, clock);
   REQUIRE(created.ok());
   server = *std::move(created);
@@ -143,6 +158,27 @@ std::string TestServer::get(const std::string& target) {
   client.send(get_request(target));
   const RawResponse response = client.read_response();
   return std::to_string(response.status) + " " + response.body;
+}
+
+RawClient TestServer::connect_idle() {
+  RawClient client = connect();
+  client.send(get_request("/hello"));
+  REQUIRE(client.read_response().status == 200);
+  return client;
+}
+
+RawClient TestServer::connect_held() {
+  RawClient client = connect();
+  const int before = gate.waiting();
+  client.send(get_request("/hold"));
+  REQUIRE(eventually([&] { return gate.waiting() == before + 1; }));
+  return client;
+}
+
+BareServer::BareServer(http::Handler handle, http::ServerOptions options) {
+  auto created = http::Server::create(std::move(options), std::move(handle), registry, sink, clock);
+  REQUIRE(created.ok());
+  server = *std::move(created);
 }
 
 std::string get_request(const std::string& target, const std::string& fields) {

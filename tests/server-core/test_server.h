@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "base/clock.h"
@@ -70,6 +71,15 @@ class QuietSink final : public LogSink {
 // Until `condition` holds, or 10 s have passed; its last value.
 bool eventually(const std::function<bool()>& condition);
 
+// `time` from now: a deadline for what a test asks the server to do.
+MonotonicTime in(Duration time);
+
+// Adds a route that must be a valid one.
+void add(http::Router& router, const char* pattern, http::Handler handler);
+
+// The next `size` bytes, or what came before the connection's end.
+std::string read_exactly(RawClient& client, std::size_t size);
+
 // Options for tests: deadlines of the defaults, two pollers.
 http::ServerOptions test_options();
 
@@ -85,6 +95,10 @@ class TestServer {
   http::Server& operator*() { return *server; }
   http::Server* operator->() { return server.get(); }
   RawClient connect() { return RawClient(server->endpoint()); }
+  // A client whose connection has been served once, and rests.
+  RawClient connect_idle();
+  // A client whose request is held by the gate, in /hold's handler.
+  RawClient connect_held();
   http::ServerStats stats() const { return server->stats(); }
   // "<status> <body>" of one request on a connection of its own.
   std::string get(const std::string& target);
@@ -97,6 +111,41 @@ class TestServer {
   std::atomic<int> read_errors{0};   // in /echo
   std::atomic<int> write_errors{0};  // in /big
   std::unique_ptr<http::Server> server;
+};
+
+// A server that has not been started, without routes or counters: `handle` answers everything.
+class BareServer {
+ public:
+  explicit BareServer(
+      http::Handler handle = [](http::ResponseWriter&, http::Request&) {},
+      http::ServerOptions options = test_options());
+
+  http::Server* operator->() { return server.get(); }
+  RawClient connect() { return RawClient(server->endpoint()); }
+
+  SystemClock clock;
+  QuietSink sink;
+  leakwatch::TaskRegistry registry{clock};
+  std::unique_ptr<http::Server> server;
+};
+
+// shutdown() on a thread of its own.
+class Shutdown {
+ public:
+  Shutdown(http::Server& server, MonotonicTime deadline)
+      : thread_([this, &server, deadline] { report_ = server.shutdown(deadline); }) {}
+  ~Shutdown() {
+    if (thread_.joinable()) thread_.join();
+  }
+  // Once. Its report, when it has returned.
+  http::ShutdownReport wait() {
+    thread_.join();
+    return report_;
+  }
+
+ private:
+  http::ShutdownReport report_;
+  std::thread thread_;
 };
 
 std::string get_request(const std::string& target, const std::string& fields = {});

@@ -15,8 +15,6 @@ using namespace vigil::test;
 
 namespace {
 
-MonotonicTime in(Duration time) { return SystemClock().now() + time; }
-
 void ask_for_clients(TlsOptions& options, TestPki& pki, ClientCertificates mode) {
   options.client_certificates = mode;
   options.client_ca_file = pki.authority_file();

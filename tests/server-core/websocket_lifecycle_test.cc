@@ -15,8 +15,6 @@ using namespace vigil::test;
 
 namespace {
 
-MonotonicTime in(Duration time) { return SystemClock().now() + time; }
-
 using Talk = std::function<void(WebSocket&)>;
 
 std::function<void(Router&)> route(const WebSocketOptions& options, Talk talk) {
@@ -25,27 +23,9 @@ std::function<void(Router&)> route(const WebSocketOptions& options, Talk talk) {
       Result<WebSocket> socket = upgrade_websocket(response, request, options);
       if (socket) talk(*socket);
     };
-    REQUIRE(router.handle("GET /ws", handler).ok());
+    add(router, "GET /ws", handler);
   };
 }
-
-// shutdown() on a thread of its own, with its report and how long it took.
-class Shutdown {
- public:
-  Shutdown(Server& server, MonotonicTime deadline)
-      : thread_([this, &server, deadline] { report_ = server.shutdown(deadline); }) {}
-  ~Shutdown() {
-    if (thread_.joinable()) thread_.join();
-  }
-  ShutdownReport wait() {
-    thread_.join();
-    return report_;
-  }
-
- private:
-  ShutdownReport report_;
-  std::thread thread_;
-};
 
 class NoStacks final : public leakwatch::StackSource {
  public:

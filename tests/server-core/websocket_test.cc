@@ -18,8 +18,6 @@ namespace {
 
 constexpr std::uint64_t kMessageBytesMax = 2000;
 
-MonotonicTime in(Duration time) { return SystemClock().now() + time; }
-
 void echo(WebSocket& socket) {
   while (auto message = socket.read_message(in(20s))) {
     if (!socket.send(message->kind, message->data)) return;
@@ -154,13 +152,10 @@ TEST_CASE("a writer that cannot be hijacked gives 501 and unsupported") {
     Result<HijackedConnection> hijack() override { return ResponseWriter::hijack(); }
   };
   TestServer server(test_options(), [&](Router& router) {
-    REQUIRE(router
-                .handle("GET /ws",
-                        [&](ResponseWriter& response, Request& request) {
-                          Unhijackable wrapped(response);
-                          f.run(wrapped, request);
-                        })
-                .ok());
+    add(router, "GET /ws", [&](ResponseWriter& response, Request& request) {
+      Unhijackable wrapped(response);
+      f.run(wrapped, request);
+    });
   });
   CHECK(WebSocketClient(server.connect(), "/ws").response().status == 501);
   CHECK(f.notes.take() == "unsupported");
