@@ -65,8 +65,6 @@ enum class Counter : std::uint8_t {
   kDrained,
   kClosedIdle,
   kForced,
-  kHijackedClosed,
-  kHijackedForced,
   kHttp2Handling,  // a gauge: streams in handlers
   kHttp2Connections,
   kHttp2Requests,

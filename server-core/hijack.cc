@@ -157,7 +157,10 @@ HijackedConnection HijackRegistry::add(UniqueFd socket, std::unique_ptr<Channel>
   std::lock_guard lock(mutex_);
   connection.id_ = next_id_++;
   sockets_.emplace(connection.id_, connection.socket_.get());
-  if (forced_) ::shutdown(connection.socket_.get(), SHUT_RDWR);
+  if (phase_ == Phase::kForced) {
+    ::shutdown(connection.socket_.get(), SHUT_RDWR);
+    ++ends_.forced;
+  }
   connection.registry_ = shared_from_this();
   if (channel) {
     channel->set_socket(connection.socket_.get());
@@ -180,22 +183,28 @@ bool HijackRegistry::wait_until_empty(MonotonicTime deadline, Clock& clock) {
   return true;
 }
 
-std::size_t HijackRegistry::force() {
+void HijackRegistry::begin_shutdown() {
+  std::lock_guard lock(mutex_);
+  if (phase_ == Phase::kServing) phase_ = Phase::kGoingDown;
+}
+
+void HijackRegistry::force() {
   tell();
   std::lock_guard lock(mutex_);
-  forced_ = true;
-  std::size_t count = 0;
-  for (auto entry = sockets_.lower_bound(first_unforced_); entry != sockets_.end(); ++entry) {
-    ::shutdown(entry->second, SHUT_RDWR);
-    ++count;
-  }
-  first_unforced_ = next_id_;
-  return count;
+  if (std::exchange(phase_, Phase::kForced) == Phase::kForced) return;
+  for (const auto& [id, socket] : sockets_) ::shutdown(socket, SHUT_RDWR);
+  ends_.forced += sockets_.size();
+}
+
+HijackRegistry::Ends HijackRegistry::ends() const {
+  std::lock_guard lock(mutex_);
+  return ends_;
 }
 
 void HijackRegistry::remove(std::uint64_t id) {
   std::lock_guard lock(mutex_);
   sockets_.erase(id);
+  if (phase_ == Phase::kGoingDown) ++ends_.closed;
   removed_.notify_all();
 }
 

@@ -121,13 +121,22 @@ class HijackRegistry : public std::enable_shared_from_this<HijackRegistry> {
   std::size_t size() const;
   const std::shared_ptr<WebSocketCounters>& websockets() const { return websockets_; }
 
+  // The server goes down: from here on is counted what becomes of the connections, of those that are
+  // yet to be hijacked too.
+  void begin_shutdown();
   // Tells all owners; runs their actions.
   void tell() { shutdown_.request_stop(); }
   // Waits until no connection is left; false at the deadline.
   bool wait_until_empty(MonotonicTime deadline, Clock& clock);
-  // Tells all, and shuts every socket down, also of those that are yet to come. Returns how many
-  // that were, without those of an earlier call.
-  std::size_t force();
+  // Tells all, and shuts every socket down, also of those that are yet to come.
+  void force();
+
+  // What became of the connections since begin_shutdown() or force().
+  struct Ends {
+    std::uint64_t closed = 0;  // by their owners, in time
+    std::uint64_t forced = 0;
+  };
+  Ends ends() const;
 
  private:
   friend class HijackedConnection;
@@ -140,8 +149,8 @@ class HijackRegistry : public std::enable_shared_from_this<HijackRegistry> {
   std::condition_variable removed_;
   std::map<std::uint64_t, int> sockets_;
   std::uint64_t next_id_ = 1;
-  std::uint64_t first_unforced_ = 1;
-  bool forced_ = false;
+  enum class Phase : std::uint8_t { kServing, kGoingDown, kForced } phase_ = Phase::kServing;
+  Ends ends_;
 };
 
 }  // namespace vigil::http

@@ -69,11 +69,10 @@ struct Server::Impl {
     report.drained = static_cast<std::uint64_t>(engine.pool.sum(Counter::kDrained));
     report.closed_idle = static_cast<std::uint64_t>(engine.pool.sum(Counter::kClosedIdle));
     report.forced = static_cast<std::uint64_t>(engine.pool.sum(Counter::kForced));
+    const HijackRegistry::Ends hijacked = engine.hijacked->ends();
+    report.hijacked_closed = hijacked.closed;
+    report.hijacked_forced = hijacked.forced;
     return report;
-  }
-
-  void count(Counter counter, std::uint64_t n) {
-    if (n > 0) engine.pool.add(counter, static_cast<std::int64_t>(n));
   }
 
   bool stop_polling();
@@ -187,6 +186,7 @@ ShutdownReport Server::shutdown(MonotonicTime deadline) {
   {
     std::lock_guard lock(impl_->lifecycle);
     engine.advance_phase(Phase::kDraining);
+    engine.hijacked->begin_shutdown();
     started = impl_->started;
     if (!started) engine.acceptor.close_unstarted();
   }
@@ -199,7 +199,6 @@ ShutdownReport Server::shutdown(MonotonicTime deadline) {
   const std::size_t rest = impl_->stop_polling() ? 1 : 0;
 
   ShutdownReport report;
-  const std::size_t hijacked_before = engine.hijacked->size();
   engine.hijacked->tell();
   // In this order: closing the listener accepts what the backlog has.
   const bool drained =
@@ -209,12 +208,8 @@ ShutdownReport Server::shutdown(MonotonicTime deadline) {
     std::erase_if(report.running,
                   [](const RunningHandler& handler) { return handler.tid == current_thread_id(); });
   }
-  if (!engine.hijacked->wait_until_empty(deadline, engine.clock)) {
-    report.hijacked_forced = engine.hijacked->force();
-  }
-  report.hijacked_closed = hijacked_before - std::min(hijacked_before, report.hijacked_forced);
-  impl_->count(Counter::kHijackedClosed, report.hijacked_closed);
-  impl_->count(Counter::kHijackedForced, report.hijacked_forced);
+  const bool all_left = engine.hijacked->wait_until_empty(deadline, engine.clock);
+  if (!drained || !all_left) engine.hijacked->force();  // a handler that runs on may yet hijack
   if (!drained) {
     engine.advance_phase(Phase::kForced);
     (void)engine.wait_for_cut(engine.clock.now() + kCutTime);
@@ -223,6 +218,8 @@ ShutdownReport Server::shutdown(MonotonicTime deadline) {
   report.drained = after.drained - before.drained;
   report.closed_idle = after.closed_idle - before.closed_idle;
   report.forced = after.forced - before.forced;
+  report.hijacked_closed = after.hijacked_closed - before.hijacked_closed;
+  report.hijacked_forced = after.hijacked_forced - before.hijacked_forced;
   impl_->set_ended();
   return report;
 }
@@ -242,7 +239,7 @@ void Server::close() {
     (void)engine.wait_for_cut(engine.clock.now() + kCutTime);
   }
   // Runs the owners' actions: not with a lock held.
-  impl_->count(Counter::kHijackedForced, engine.hijacked->force());
+  engine.hijacked->force();
   impl_->set_ended();
 }
 
@@ -314,8 +311,9 @@ ServerStats Server::stats() const {
   stats.hijacked = get(Counter::kHijacked);
   stats.connections.hijacked = impl_->engine.hijacked->size();
   stats.websockets = impl_->engine.hijacked->websockets()->stats();
+  const HijackRegistry::Ends hijacked = impl_->engine.hijacked->ends();
   stats.going_down = {get(Counter::kDrained), get(Counter::kClosedIdle), get(Counter::kForced),
-                      get(Counter::kHijackedClosed), get(Counter::kHijackedForced)};
+                      hijacked.closed, hijacked.forced};
   return stats;
 }
 

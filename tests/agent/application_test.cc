@@ -215,6 +215,34 @@ TEST_CASE("P4.3: with a stuck handler the stores are not touched, and the status
   CHECK(ended.text.find("\"still_running\":1") != std::string::npos);
 }
 
+TEST_CASE("P4.6: a hijacked connection that stays is cut at the deadline, and the status is 1") {
+  Child child([](int out) {
+    Service service(out, 500ms, [out](http::ResponseWriter& response, http::Request&) {
+      Result<http::HijackedConnection> connection = response.hijack();
+      if (!connection) return;
+      say(out, "[hijacked]");
+      char byte;
+      while (true) {
+        const Result<std::size_t> got = connection->read({&byte, 1}, kNoDeadline);
+        if (!got || *got == 0) break;
+      }
+    });
+    return *service.application->run();
+  });
+  RawClient client(child.server());
+  client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  REQUIRE(child.wait_for("[hijacked]"));
+  const auto begin = std::chrono::steady_clock::now();
+  child.kill(SIGTERM);
+  const Ended ended = child.wait();
+  const auto took = std::chrono::steady_clock::now() - begin;
+  CHECK(ended.exit_status == Application::kExitForced);
+  CHECK(took >= 500ms);
+  CHECK(took < 2500ms);
+  CHECK(ended.text.find("\"hijacked_closed\":0,\"hijacked_forced\":1") != std::string::npos);
+  CHECK(client.closed_within(5s));
+}
+
 TEST_CASE("a step that does not keep the deadline is named, and the status is 1") {
   Child child([](int out) {
     Service service(out, 300ms, ignore);

@@ -299,6 +299,50 @@ TEST_CASE("P4.6: shutdown cuts hijacked connections at its deadline, inside and 
   kept.reset();
 }
 
+TEST_CASE("P4.6: connections that are hijacked while the server goes down are counted, too") {
+  std::optional<HijackedConnection> kept;
+  TestServer* self = nullptr;
+  TestServer server(test_options(), [&](Router& router) {
+    add(router, "GET /late", [&](ResponseWriter& response, auto&) {
+      self->gate.wait();
+      const Result<HijackedConnection> connection = response.hijack();
+    });
+    add(router, "GET /keep", [&](ResponseWriter& response, auto&) {
+      self->gate.wait();
+      Result<HijackedConnection> connection = response.hijack();
+      if (connection) kept.emplace(std::move(*connection));
+    });
+  });
+  self = &server;
+  const auto shut_down_under = [&](const std::string& target, Duration time) {
+    RawClient client = server.connect();
+    client.send(get_request(target));
+    REQUIRE(eventually([&] { return server.gate.waiting() == 1; }));
+    ShutdownReport report;
+    std::thread stopping([&] { report = server->shutdown(in(time)); });
+    const bool going_down = eventually([&] { return !server.connect().connected(); });
+    server.gate.open();
+    stopping.join();
+    REQUIRE(going_down);
+    return report;
+  };
+  SECTION("its owner closes it in time") {
+    const ShutdownReport report = shut_down_under("/late", 20s);
+    CHECK(report.complete());
+    CHECK(report.hijacked_closed == 1);
+    CHECK(server.stats().going_down.hijacked_closed == 1);
+  }
+  SECTION("it is cut at the deadline") {
+    const ShutdownReport report = shut_down_under("/keep", 300ms);
+    CHECK(report.hijacked_closed == 0);
+    CHECK(report.hijacked_forced == 1);
+    CHECK(server.stats().going_down.hijacked_forced == 1);
+    REQUIRE(kept);
+    kept.reset();  // not in time
+    CHECK(server.stats().going_down.hijacked_closed == 0);
+  }
+}
+
 TEST_CASE("close cuts hijacked connections at once, and they may outlive the server") {
   std::optional<HijackedConnection> kept;
   std::atomic<bool> there{false};
