@@ -157,7 +157,7 @@ class EngineThread {
   void log_handshake(Connection& connection, std::string_view reason);
 
   // serve_http2.cc
-  enum class Preface : std::uint8_t { kOther, kPart, kWhole };
+  enum class Preface : std::uint8_t { kOther, kRefused, kPart, kWhole };
   Preface compare_with_preface(const Connection& connection, std::string_view input) const;
   Outcome begin_http2(Connection& connection, std::string_view input);
   Outcome serve_multiplexed(Connection& connection);

@@ -299,6 +299,7 @@ EngineThread::Outcome EngineThread::serve_head(Connection& connection, std::stri
   const Preface preface =
       connection.requests == 0 ? compare_with_preface(connection, input) : Preface::kOther;
   if (preface == Preface::kWhole) return begin_http2(connection, input);
+  if (preface == Preface::kRefused) return refuse(connection, {400, "only HTTP/2 is served here"});
   if (preface == Preface::kOther) status = parser_.parse(input, connection.scanner);
   switch (status) {
     case RequestParser::Status::kRefused:

@@ -21,13 +21,15 @@ constexpr Duration kBatchTime = HandlerProfile::kShort;
 // so what may become it must wait for its end.
 EngineThread::Preface EngineThread::compare_with_preface(const Connection& connection,
                                                          std::string_view input) const {
+  const Preface other =
+      engine_.options.http1 == Http1::kRefused ? Preface::kRefused : Preface::kOther;
   if (connection.channel) {
     // Agreed upon: what does not begin with the preface is an error that the session answers.
-    return connection.channel->protocol() == "h2" ? Preface::kWhole : Preface::kOther;
+    return connection.channel->protocol() == "h2" ? Preface::kWhole : other;
   }
-  if (!engine_.options.http2_cleartext) return Preface::kOther;
+  if (!engine_.options.http2_cleartext) return other;
   if (input.starts_with(kHttp2Preface)) return Preface::kWhole;
-  return kHttp2Preface.starts_with(input) ? Preface::kPart : Preface::kOther;
+  return kHttp2Preface.starts_with(input) ? Preface::kPart : other;
 }
 
 void EngineThread::resume_multiplexed(Connection& connection) {

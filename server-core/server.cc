@@ -26,6 +26,23 @@ Result<void> check_range(const char* name, std::size_t value, std::size_t min, s
                                                 std::to_string(min) + " to " + std::to_string(max));
 }
 
+// A port of HTTP/2's alone must be able to speak it, and must not offer what it refuses.
+Result<void> check_http1(const ServerOptions& options) {
+  if (options.http1 == Http1::kServed) return {};
+  if (!options.tls) {
+    if (options.http2_cleartext) return {};
+    return Error(ErrorCode::kInvalidArgument,
+                 "http1 is refused, and http2_cleartext is off: nothing could be served");
+  }
+  const std::vector<std::string>& alpn = options.tls->options().alpn;
+  const auto offers = [&](std::string_view protocol) {
+    return std::find(alpn.begin(), alpn.end(), protocol) != alpn.end();
+  };
+  if (offers("h2") && !offers("http/1.1")) return {};
+  return Error(ErrorCode::kInvalidArgument,
+               "http1 is refused: alpn must have \"h2\", and must not have \"http/1.1\"");
+}
+
 Result<void> check(const ServerOptions& options) {
   if (auto ok = check_range("max_header_bytes", options.max_header_bytes, 256, 1 << 20); !ok)
     return ok;
@@ -39,6 +56,7 @@ Result<void> check(const ServerOptions& options) {
   }
   if (auto ok = check_range("http2_max_streams", options.http2_max_streams, 1, 1000); !ok)
     return ok;
+  if (auto ok = check_http1(options); !ok) return ok;
   if (options.max_queue > 0 && options.max_in_flight == 0) {
     return Error(ErrorCode::kInvalidArgument, "max_queue means nothing without max_in_flight");
   }

@@ -22,6 +22,9 @@ class TlsContext;
 // Whether connections carry more than one request: Server::set_keep_alives().
 enum class KeepAlives : std::uint8_t { kEnabled, kDisabled };
 
+// Whether a port that speaks HTTP/2 serves HTTP/1.1, too: ServerOptions::http1.
+enum class Http1 : std::uint8_t { kServed, kRefused };
+
 // The defaults are finite (P0). A negative duration, or kNone, means none.
 struct ServerOptions {
   static constexpr Duration kNone = Duration(-1);
@@ -97,6 +100,10 @@ struct ServerOptions {
   // Clear-text connections may begin with HTTP/2's preface ("prior knowledge"). Off: that is no
   // HTTP/1.1 request, and the connection is closed.
   bool http2_cleartext = false;
+  // kRefused: the port is HTTP/2's alone. Who does not begin with its preface, or has not agreed on it
+  // by ALPN, gets 400 as an HTTP/1.1 client reads it, and is closed. Needs http2_cleartext, or TLS that
+  // offers "h2" and no "http/1.1" by ALPN.
+  Http1 http1 = Http1::kServed;
   // Streams of one connection that are open, or whose handlers still run, at once; the one too many
   // is refused. 1 to 1000.
   std::uint32_t http2_max_streams = 250;

@@ -115,6 +115,8 @@ vigil::FlagTable flag_table(Options& options) {
             size_flag(server.max_requests_per_connection, 0, kCountMax));
   flags.add_switch("h2c", "HTTP/2 without TLS, for clients that begin with it",
                    server.http2_cleartext, true);
+  flags.add_switch("h2-only", "refuse HTTP/1.1: without TLS as --h2c, with it HTTP/2 alone by ALPN",
+                   server.http1, vigil::http::Http1::kRefused);
   flags.add("http2-max-streams", "N", "open at once on one HTTP/2 connection (250)",
             size_flag(server.http2_max_streams, 1, 1000));
   flags.add("pollers", "N", "threads that poll connections (0: one a core)",
@@ -154,6 +156,10 @@ int serve(Options& options) {
   vigil::JsonLineSink sink;
   auto application = vigil::Application::create(options.application, sink, clock);
   if (!application) return fail(application.error());
+  if (options.server.http1 == vigil::http::Http1::kRefused) {
+    options.server.http2_cleartext = true;
+    options.tls.alpn = {"h2"};
+  }
   auto tls = options.tls.load(clock);
   if (!tls) return fail(tls.error());
   if (*tls != nullptr) {

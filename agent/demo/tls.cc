@@ -40,6 +40,7 @@ Result<std::shared_ptr<vigil::http::TlsContext>> TlsFlags::load(vigil::Clock& cl
                  "each --tls-cert needs its --tls-key, in the same order");
   }
   vigil::http::TlsOptions options;
+  options.alpn = alpn;
   for (std::size_t i = 0; i < certificates.size(); ++i) {
     options.certificates.push_back({certificates[i], keys[i]});
   }

@@ -17,6 +17,7 @@ struct TlsFlags {
   std::vector<std::string> certificates;
   std::vector<std::string> keys;
   std::string client_ca;
+  std::vector<std::string> alpn = vigil::http::TlsOptions().alpn;
 
   void add_to(vigil::FlagTable& flags);
   bool given() const { return !certificates.empty() || !keys.empty() || !client_ca.empty(); }

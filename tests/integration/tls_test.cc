@@ -151,6 +151,36 @@ TEST_CASE("TLS: ALPN chooses HTTP/2 for curl and h2load, and HTTP/1.1 where that
   CHECK(has(demo.debug_get("/metrics").body, "vigil_http2_connections_total{server=\"main\"} 5"));
 }
 
+TEST_CASE("--h2-only: curl is served over HTTP/2 and refused over HTTP/1.1, with TLS and without") {
+  const std::vector<std::string> version = {"-w", "%{http_version} %{http_code}"};
+  const auto with = [&](const char* option) {
+    std::vector<std::string> options = version;
+    options.push_back(option);
+    return options;
+  };
+  {
+    const Demo demo({"--h2-only"});
+    const std::string url = "http://" + format_host_port(demo.address()) + "/hello";
+    const auto ask = [&](const char* option) {
+      return run({"curl", "-sS", "--max-time", "20", "-w", "%{http_version} %{http_code}", option,
+                  url})
+          .out;
+    };
+    CHECK(ask("--http2-prior-knowledge") == "hello, world\n2 200");
+    CHECK(ask("--http1.1") == "only HTTP/2 is served here\n1.1 400");
+  }
+  TestPki pki;
+  std::vector<std::string> flags = flags_of(pki.issue("shop", "shop.test", {"shop.test"}));
+  flags.push_back("--h2-only");
+  const Demo demo(flags);
+  CHECK(curl(demo, pki, "shop.test", "/hello", with("--http2")).out == "hello, world\n2 200");
+  constexpr int kNoHandshake = 35;  // of curl(1)
+  CHECK(curl(demo, pki, "shop.test", "/hello", with("--http1.1")).exit_status == kNoHandshake);
+  CHECK(curl(demo, pki, "shop.test", "/hello",
+             {"-w", "%{http_version} %{http_code}", "--http1.1", "--no-alpn"})
+            .out == "only HTTP/2 is served here\n1.1 400");
+}
+
 TEST_CASE("TLS: Chromium loads a page over HTTP/2, and the page opens a WebSocket") {
   TestPki pki;
   const Demo demo(flags_of(pki.issue("shop", "shop.test", {"shop.test"})));

@@ -84,6 +84,46 @@ TEST_CASE("without http2_cleartext the preface is no HTTP/2") {
   CHECK(client.closed_within(RawClient::kLimit));
 }
 
+TEST_CASE("a port of HTTP/2's alone: HTTP/1.1 gets 400 in clear text, and is closed") {
+  http::ServerOptions options = h2_options();
+  options.http1 = http::Http1::kRefused;
+  TestServer server(options);
+  // A whole request, a first byte, what only begins like the preface, and no HTTP at all.
+  for (const std::string& sent : {get_request("/hello"), std::string("PRI * HTTP/2.0\r\n\r\nXX"),
+                                  std::string("\x16\x03\x01 hello"), std::string("G")}) {
+    INFO(sent);
+    RawClient client = server.connect();
+    client.send(sent);
+    const RawResponse response = client.read_response();
+    CHECK(response.status == 400);
+    CHECK(response.header("connection") == "close");
+    CHECK(response.body == "only HTTP/2 is served here\n");
+    CHECK(client.closed_within(RawClient::kLimit));
+  }
+  // The preface is awaited to its end.
+  RawClient slow = server.connect();
+  for (char c : h2::kPreface) slow.send({&c, 1});
+  slow.send(h2::settings() + h2::get(1, "/hello"));
+  h2::Reader reader;
+  while (reader.response(1).body != "hello\n" && slow.receive()) reader.feed(slow.take_received());
+  CHECK(reader.response(1).body == "hello\n");
+  CHECK(server.stats().bad_requests == 4);
+  CHECK(server.stats().requests == 1);
+}
+
+TEST_CASE("a port that refuses HTTP/1.1 must speak HTTP/2") {
+  SystemClock clock;
+  QuietSink sink;
+  leakwatch::TaskRegistry registry(clock);
+  http::ServerOptions options = test_options();
+  options.http1 = http::Http1::kRefused;
+  const auto refused = http::Server::create(
+      options, [](auto&, auto&) {}, registry, sink, clock);
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().code() == ErrorCode::kInvalidArgument);
+  CHECK(refused.error().message().find("http2_cleartext") != std::string::npos);
+}
+
 TEST_CASE("HTTP/2 and HTTP/1.1 on one port, and on one route") {
   TestServer server(h2_options());
   Http2Client client = connect(server);

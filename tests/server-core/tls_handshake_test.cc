@@ -101,6 +101,32 @@ TEST_CASE("P5.8: ALPN chooses in our order, and refuses a client that has nothin
   }
 }
 
+TEST_CASE("TLS: a port of HTTP/2's alone: no HTTP/1.1 by ALPN, and 400 for who comes without") {
+  TlsServer server({.tls = [](TlsOptions& options, TestPki&) { options.alpn = {"h2"}; },
+                    .server = [](ServerOptions& options) { options.http1 = Http1::kRefused; }});
+  CHECK(server.connect({.alpn = {"http/1.1", "h2"}}).protocol() == "h2");
+  TlsClient old = server.connect({.alpn = {"http/1.1"}});
+  CHECK_FALSE(old.shaken());
+  CHECK(old.error() == "tlsv1 alert no application protocol");
+  TlsClient silent = server.connect();
+  CHECK(server.get(silent, "/hello") == "400 only HTTP/2 is served here\n");
+  CHECK(silent.read_to_end().empty());
+  RawClient clear = server.server->connect();
+  clear.send(get_request("/hello"));
+  CHECK(clear.read_response().status == 400);
+  CHECK(clear.closed_within(RawClient::kLimit));
+  // What it refuses it must not offer.
+  ServerOptions options = test_options();
+  options.http1 = Http1::kRefused;
+  TlsServer offering;
+  options.tls = offering.tls;
+  const auto refused = Server::create(
+      options, [](auto&, auto&) {}, server.server->registry, server.server->sink,
+      server.server->clock);
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().message().find("alpn") != std::string::npos);
+}
+
 TEST_CASE("P5.8: no renegotiation, no compression") {
   TlsServer server;
   const Finished client = run(
