@@ -127,6 +127,8 @@ constexpr MetricFamily kReceived{"vigil_http_received_bytes_total", MetricType::
                                  "Bytes received on all connections."};
 constexpr MetricFamily kSent{"vigil_http_sent_bytes_total", MetricType::kCounter,
                              "Bytes sent on all connections."};
+constexpr MetricFamily kQueueWaiting{"vigil_http_queue_waiting", MetricType::kGauge,
+                                     "Requests that wait for a slot, of HTTP/2 too."};
 constexpr MetricFamily kQueueEntered{"vigil_http_queue_entered_total", MetricType::kCounter,
                                      "Requests that waited for a slot."};
 constexpr MetricFamily kQueueTimedOut{"vigil_http_queue_timed_out_total", MetricType::kCounter,
@@ -348,6 +350,8 @@ constexpr MetricField<ServerStats> kServerFields[] = {
      [](const ServerStats& from) -> MetricNumber { return from.bytes_received; }},
     {"/bytes_sent", &kSent, "",
      [](const ServerStats& from) -> MetricNumber { return from.bytes_sent; }},
+    {"/queue/waiting", &kQueueWaiting, "",
+     [](const ServerStats& from) -> MetricNumber { return from.queue.waiting; }},
     {"/queue/entered", &kQueueEntered, "",
      [](const ServerStats& from) -> MetricNumber { return from.queue.entered; }},
     {"/queue/timed_out", &kQueueTimedOut, "",

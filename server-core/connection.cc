@@ -3,12 +3,19 @@
 #include <utility>
 
 #include "server-core/http2_connection.h"
+#include "server-core/poller.h"
 
 namespace vigil::http {
 
 Connection::Connection(UniqueFd socket, Poller& owner) : fd(std::move(socket)), poller(owner) {}
 
 Connection::~Connection() = default;
+
+bool Connection::take_slot() noexcept {
+  pass = QueuePass::kGranted;
+  poller.give(*this);
+  return true;
+}
 
 ssize_t Connection::send(std::span<iovec> parts) {
   if (channel) return channel->send(parts);

@@ -34,6 +34,7 @@
 #include "server-core/conn_state.h"
 #include "server-core/context.h"
 #include "server-core/counters.h"
+#include "server-core/flight_limit.h"
 #include "server-core/head_rules.h"
 #include "server-core/peer_address.h"
 #include "server-core/timer_wheel.h"
@@ -68,10 +69,7 @@ enum class ConnectionState : std::uint8_t {
 static_assert(static_cast<int>(ConnectionState::kMultiplexed) ==
               static_cast<int>(Counter::kStateMultiplexed));
 
-// What a request that has waited for a slot comes back from the queue with.
-enum class QueuePass : std::uint8_t { kNone, kGranted, kExpired };
-
-struct Connection {
+struct Connection final : FlightWaiter {
   // Bits of `flags`.
   static constexpr std::uint32_t kOwnedByHandler = 1;
   static constexpr std::uint32_t kReadable = 2;
@@ -89,6 +87,9 @@ struct Connection {
 
   Connection(UniqueFd socket, Poller& owner);
   ~Connection();
+
+  // Its request has left the queue with a slot: given to the leader, through the inbox.
+  bool take_slot() noexcept override;
 
   MonotonicTime get_deadline() const {
     return MonotonicTime(Duration(deadline_ns.load(std::memory_order_relaxed)));
@@ -154,10 +155,9 @@ struct Connection {
   bool registered = false;
   bool cut = false;  // shut down under its handler, whose write deadline has passed
 
-  // Of the ConnectionList that it is in: the queue's, the inbox's or the dead's.
+  // Of the ConnectionList that it is in: the inbox's or the dead's.
   Connection* queue_next = nullptr;
   Connection* queue_previous = nullptr;
-  bool parked = false;  // FlightLimit's, guarded by its mutex
 
   // The owner's.
   ConnectionState state = ConnectionState::kNew;

@@ -166,6 +166,7 @@ class EngineThread {
   bool run_ready(Connection& connection, const std::shared_ptr<Http2Connection>& http2);
   void run_stream(Connection& connection, const std::shared_ptr<Http2Connection>& http2,
                   Http2Stream& stream);
+  FlightLimit::Entry admit_stream(Http2Connection& http2, Http2Stream& stream);
   void serve_stream(Connection& connection, const std::shared_ptr<Http2Connection>& http2,
                     Http2Stream& stream);
 

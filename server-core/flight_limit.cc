@@ -1,6 +1,6 @@
 #include "server-core/flight_limit.h"
 
-#include "server-core/poller.h"
+#include <utility>
 
 namespace vigil::http {
 
@@ -18,55 +18,50 @@ FlightLimit::Entry FlightLimit::enter() {
   }
 }
 
-void FlightLimit::park(Connection& connection) {
-  {
-    std::lock_guard lock(mutex_);
-    std::uint64_t counts = counts_.load();
-    // Slots that came free since enter() found nobody parked to go to.
-    bool free = parked_.empty() && in_flight(counts) < max_;
-    while (free && !counts_.compare_exchange_weak(counts, counts - kWaiting + kInFlight)) {
-      free = in_flight(counts) < max_;
-    }
-    if (!free) {
-      connection.parked = true;
-      parked_.push_back(connection);
-      return;
+FlightLimit::Parked FlightLimit::park(FlightWaiter& waiter) {
+  const std::lock_guard lock(mutex_);
+  std::uint64_t counts = counts_.load();
+  // Slots that came free since enter() found nobody parked to go to.
+  while (parked_.empty() && in_flight(counts) < max_) {
+    if (counts_.compare_exchange_weak(counts, counts - kWaiting + kInFlight)) {
+      return Parked::kHasSlot;
     }
   }
-  connection.pass = QueuePass::kGranted;
-  connection.poller.give(connection);
+  waiter.parked_ = true;
+  parked_.push_back(waiter);
+  return Parked::kWaits;
 }
 
 void FlightLimit::cancel_reservation() { counts_.fetch_sub(kWaiting); }
 
-bool FlightLimit::take_back(Connection& connection) {
-  std::lock_guard lock(mutex_);
-  if (!connection.parked) return false;
-  connection.parked = false;
-  parked_.remove(connection);
+bool FlightLimit::take_back(FlightWaiter& waiter) {
+  const std::lock_guard lock(mutex_);
+  if (!std::exchange(waiter.parked_, false)) return false;
+  parked_.remove(waiter);
   counts_.fetch_sub(kWaiting);
   return true;
 }
 
 void FlightLimit::leave() {
   if (max_ == 0) return;
-  std::uint64_t counts = counts_.load();
-  while (waiting(counts) == 0) {
-    if (counts_.compare_exchange_weak(counts, counts - kInFlight)) return;
-  }
-  Connection* next = nullptr;
-  {
-    std::lock_guard lock(mutex_);
-    next = parked_.pop_front();
-    if (next == nullptr) {
-      counts_.fetch_sub(kInFlight);
-      return;
+  while (true) {
+    std::uint64_t counts = counts_.load();
+    while (waiting(counts) == 0) {
+      if (counts_.compare_exchange_weak(counts, counts - kInFlight)) return;
     }
-    next->parked = false;
-    counts_.fetch_sub(kWaiting);  // the slot changes hands
+    FlightWaiter* next = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      next = parked_.pop_front();
+      if (next == nullptr) {
+        counts_.fetch_sub(kInFlight);
+        return;
+      }
+      next->parked_ = false;
+      counts_.fetch_sub(kWaiting);  // the slot changes hands
+    }
+    if (next->take_slot()) return;
   }
-  next->pass = QueuePass::kGranted;
-  next->poller.give(*next);
 }
 
 }  // namespace vigil::http

@@ -60,7 +60,7 @@ Http2Connection::Input Http2Connection::receive(std::span<char> scratch, EngineT
   count_abuse(thread.counters);
   counters_ = nullptr;
   const bool more = size == scratch.size() || connection_->peer_gone || connection_->has_pending();
-  run_stops(lock);
+  run_deferred(lock);
   return more ? Input::kMore : Input::kEmpty;
 }
 
@@ -70,7 +70,7 @@ void Http2Connection::take_input(std::string_view bytes, EngineThread& thread) {
   session_.receive(bytes, thread.now());
   count_abuse(thread.counters);
   counters_ = nullptr;
-  run_stops(lock);
+  run_deferred(lock);
 }
 
 void Http2Connection::count_abuse(CounterSet& counters) {
@@ -87,13 +87,16 @@ void Http2Connection::count_abuse(CounterSet& counters) {
   engine_.log.warn("http2 connection ended for abuse", {{"kind", http2_abuse_name(*abuse)}});
 }
 
-Http2Stream* Http2Connection::take_ready(MonotonicTime now) {
+Http2Stream* Http2Connection::take_ready(EngineThread& thread) {
   const Lock lock(mutex_);
-  if (ready_.empty() || out_total_ > kConnectionOutMax) return nullptr;
-  Http2Stream* stream = ready_.front();
-  ready_.pop_front();
+  if (out_total_ > kConnectionOutMax) return nullptr;
+  Http2Stream* stream = ready_.pop_front();
+  if (stream == nullptr) return nullptr;
+  if (stream->pass != QueuePass::kNone) {
+    thread.counters.add(Counter::kQueueWaitNs, (thread.now() - stream->queued_at).count());
+  }
   stream->work = Http2Stream::Work::kRunning;
-  stream->write_deadline = deadline_after(now, engine_.timeouts.write);
+  stream->write_deadline = deadline_after(thread.now(), engine_.timeouts.write);
   ++running_;
   return stream;
 }
@@ -101,7 +104,7 @@ Http2Stream* Http2Connection::take_ready(MonotonicTime now) {
 bool Http2Connection::flush(EngineThread& thread) {
   Lock lock(mutex_);
   const bool whole = pump(&thread.counters);
-  run_stops(lock);
+  run_deferred(lock);
   return whole;
 }
 
@@ -139,7 +142,7 @@ void Http2Connection::drain(EngineThread& thread) {
   ending_step_ = thread.now() + kEndStep;
   session_.announce_end();
   (void)pump(&thread.counters);
-  run_stops(lock);
+  run_deferred(lock);
 }
 
 void Http2Connection::end_after_streams() {
@@ -153,14 +156,15 @@ void Http2Connection::detach() {
   Lock lock(mutex_);
   if (connection_ == nullptr) return;
   connection_ = nullptr;
-  ready_.clear();
+  while (Http2Stream* stream = ready_.pop_front()) drop_slot(*stream);
   if (running_ > 0) engine_.connection_opened();
   for (const auto& stream : session_.streams()) {
+    if (stream->work == Http2Stream::Work::kQueued) (void)leave_queue(*stream);
     if (stream->work != Http2Stream::Work::kRunning) continue;
     stop(*stream);
     stream->changed.notify_one();
   }
-  run_stops(lock);
+  run_deferred(lock);
 }
 
 // --- Output.
@@ -215,9 +219,9 @@ void Http2Connection::wake_leader_if_needed() {
 
 // --- The session's events, with the mutex held.
 
-void Http2Connection::make_ready(Http2Stream& stream) {
+void Http2Connection::make_ready(Http2Stream& stream) noexcept {
   stream.work = Http2Stream::Work::kReady;
-  ready_.push_back(&stream);
+  ready_.push_back(stream);
 }
 
 void Http2Connection::on_request(Http2Stream& stream) {
@@ -280,8 +284,12 @@ void Http2Connection::on_closed(Http2Stream& stream) {
       stop(stream);
       if (stream.waiting) stream.changed.notify_one();
       return;
+    case Http2Stream::Work::kQueued:
+      if (!leave_queue(stream)) return;  // take_slot() releases it
+      break;
     case Http2Stream::Work::kReady:
-      std::erase(ready_, &stream);
+      ready_.remove(stream);
+      drop_slot(stream);
       break;
     case Http2Stream::Work::kNone:
     case Http2Stream::Work::kCollecting:
@@ -297,19 +305,88 @@ void Http2Connection::recount(Http2Stream& stream) {
   stream.out_counted = stream.out_bytes();
 }
 
+// --- The queue for a slot of max_in_flight.
+
+FlightLimit::Parked Http2Connection::wait_in_queue(Http2Stream& stream, EngineThread& thread) {
+  const Lock lock(mutex_);
+  stream.work = Http2Stream::Work::kQueued;
+  --running_;
+  stream.queued_at = thread.now();
+  stream.queue_deadline = deadline_after(thread.now(), engine_.options.queue_timeout);
+  stream.waits_on = shared_from_this();
+  const FlightLimit::Parked parked = engine_.flight.park(stream);
+  if (parked == FlightLimit::Parked::kHasSlot) {
+    stream.waits_on.reset();
+    stream.work = Http2Stream::Work::kRunning;
+    ++running_;
+  } else {
+    thread.counters.add(Counter::kQueued);
+  }
+  return parked;
+}
+
+bool Http2Stream::take_slot() noexcept {
+  const std::shared_ptr<Http2Connection> connection = std::move(waits_on);
+  return connection->take_slot(*this);
+}
+
+// The mutex is free: whoever gives a slot up holds none of ours.
+bool Http2Connection::take_slot(Http2Stream& stream) noexcept {
+  const Lock lock(mutex_);
+  if (connection_ != nullptr && !stream.closed) {
+    // A slot in its hand, it is served even while kConnectionOutMax wait: it waits behind them for the
+    // write deadline at most.
+    stream.pass = QueuePass::kGranted;
+    make_ready(stream);
+    connection_->poller.report_soon(*connection_);
+    return true;
+  }
+  note_abandoned(stream);
+  if (connection_ != nullptr) session_.release(stream);
+  return false;
+}
+
+// false: it has a slot, and take_slot() comes.
+bool Http2Connection::take_back(Http2Stream& stream) {
+  if (!engine_.flight.take_back(stream)) return false;
+  stream.waits_on.reset();
+  return true;
+}
+
+// The same for one whose client does not wait any more.
+bool Http2Connection::leave_queue(Http2Stream& stream) {
+  if (!take_back(stream)) return false;
+  note_abandoned(stream);
+  return true;
+}
+
+// By threads of any kind, and seldom: in the pool's own set.
+void Http2Connection::note_abandoned(const Http2Stream& stream) noexcept {
+  engine_.pool.add(Counter::kQueueAbandoned);
+  engine_.pool.add(Counter::kQueueWaitNs, (engine_.clock.now() - stream.queued_at).count());
+}
+
+// It will not run: the slot that it may have goes to the next one.
+void Http2Connection::drop_slot(Http2Stream& stream) {
+  if (std::exchange(stream.pass, QueuePass::kNone) == QueuePass::kGranted) ++unused_slots_;
+}
+
 // --- Stopping handlers.
 
-// Marks it; run_stops() tells the program, which must not be done with the mutex held.
+// Marks it; run_deferred() tells the program.
 void Http2Connection::stop(Http2Stream& stream) {
   if (std::exchange(stream.stop_requested, true)) return;
   if (stream.stop_source) stops_.push_back(*stream.stop_source);
 }
 
-void Http2Connection::run_stops(Lock& lock) {
-  if (stops_.empty()) return;
+// What must not be done with the mutex held.
+void Http2Connection::run_deferred(Lock& lock) {
+  if (stops_.empty() && unused_slots_ == 0) return;
   std::vector<std::stop_source> stops = std::exchange(stops_, {});
+  const std::size_t slots = std::exchange(unused_slots_, 0);
   lock.unlock();
   for (std::stop_source& source : stops) source.request_stop();
+  for (std::size_t i = 0; i < slots; ++i) engine_.flight.leave();
 }
 
 std::stop_token Http2Connection::stop_token(Http2Stream& stream) {
@@ -326,7 +403,7 @@ std::stop_token Http2Connection::stop_token(Http2Stream& stream) {
 void Http2Connection::request_stop(Http2Stream& stream) {
   Lock lock(mutex_);
   stop(stream);
-  run_stops(lock);
+  run_deferred(lock);
 }
 
 void Http2Connection::end_stop_scope(Http2Stream& stream) {
@@ -363,7 +440,7 @@ void Http2Connection::cut_if_late(Http2Stream& stream) {
   if (stream.write_deadline > engine_.clock.now()) return;  // it has moved on again
   cut(stream);
   (void)pump(nullptr);
-  run_stops(lock);
+  run_deferred(lock);
 }
 
 void Http2Connection::terminate(Http2Error error, MonotonicTime now) {
@@ -394,7 +471,7 @@ MonotonicTime Http2Connection::look(EngineThread& thread) {
   (void)pump(&thread.counters);
   counters_ = nullptr;
   next = std::min(next, last_words_);
-  run_stops(lock);
+  run_deferred(lock);
   return next;
 }
 
@@ -415,6 +492,13 @@ MonotonicTime Http2Connection::look_at(Http2Stream& stream, MonotonicTime now,
       if (stream.read_deadline > now) return stream.read_deadline;
       counters.add(Counter::kTimeoutRead);
       session_.reset(stream, Http2Error::kCancel);
+      return kNoDeadline;
+    case Http2Stream::Work::kQueued:
+      if (stream.queue_deadline > now) return stream.queue_deadline;
+      if (!take_back(stream)) return kNoDeadline;  // take_slot() comes
+      stream.pass = QueuePass::kExpired;
+      make_ready(stream);
+      connection_->poller.report_soon(*connection_);
       return kNoDeadline;
     case Http2Stream::Work::kRunning:  // counted when the handler returns
     case Http2Stream::Work::kAnswered:

@@ -9,7 +9,9 @@
 //
 // The leader owns the Connection, as ever; handlers' threads use its socket with the mutex held, and
 // only until detach(). Shared by both through a shared_ptr: the last handler may end long after the
-// connection. The mutex is never held while a handler or a stop callback runs, nor for a wait.
+// connection. The mutex is never held while a handler or a stop callback runs, nor for a wait. Of
+// others' locks it comes before FlightLimit's, and never while a slot is given up: that may lock the
+// connection of the stream that gets it.
 //
 // Memory, at most: of requests' bodies what Http2Session keeps (Limits::stream_window a stream,
 // connection_window in all); of responses kStreamOutMax a stream that is being written, and no new
@@ -17,7 +19,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -39,7 +40,8 @@ class Engine;
 class EngineThread;
 struct Connection;
 
-class Http2Connection final : private Http2Events {
+class Http2Connection final : private Http2Events,
+                              public std::enable_shared_from_this<Http2Connection> {
  public:
   // What write() keeps of one response beyond what the peer's window takes.
   static constexpr std::size_t kStreamOutMax = 32 * 1024;
@@ -64,7 +66,10 @@ class Http2Connection final : private Http2Events {
   // What had been read before the connection was known to speak HTTP/2.
   void take_input(std::string_view bytes, EngineThread& thread);
   // A stream whose handler may run now; nullptr if there is none.
-  Http2Stream* take_ready(MonotonicTime now);
+  Http2Stream* take_ready(EngineThread& thread);
+  // For one that take_ready() gave, but FlightLimit::enter() only a place in the queue: kWaits, and it
+  // must not be touched; it comes back through take_ready(), with a pass. Or it has a slot already.
+  FlightLimit::Parked wait_in_queue(Http2Stream& stream, EngineThread& thread);
   // Sends what there is. false: the socket is broken.
   bool flush(EngineThread& thread);
   // More input shall be reported, also what has come already.
@@ -111,6 +116,9 @@ class Http2Connection final : private Http2Events {
   // No more requests are taken: for max_requests_per_connection, or a handler's Connection: close.
   void end_after_streams();
 
+  // --- Any thread: FlightWaiter::take_slot() of a stream.
+  bool take_slot(Http2Stream& stream) noexcept;
+
   void set_write_deadline(Http2Stream& stream, MonotonicTime deadline);
   // The write deadline has passed if it has not moved: as look() does. Any thread.
   void cut_if_late(Http2Stream& stream);
@@ -132,11 +140,15 @@ class Http2Connection final : private Http2Events {
   void on_taken(Http2Stream& stream) override;
   void on_closed(Http2Stream& stream) override;
 
-  void make_ready(Http2Stream& stream);
+  void make_ready(Http2Stream& stream) noexcept;
+  bool take_back(Http2Stream& stream);
+  bool leave_queue(Http2Stream& stream);
+  void drop_slot(Http2Stream& stream);
+  void note_abandoned(const Http2Stream& stream) noexcept;
   void recount(Http2Stream& stream);
   void release_if_done(Http2Stream& stream);
   void stop(Http2Stream& stream);
-  void run_stops(Lock& lock);
+  void run_deferred(Lock& lock);
   bool pump(CounterSet* counters) noexcept;
   bool send_produced(CounterSet* counters);
   void count_abuse(CounterSet& counters);
@@ -158,8 +170,10 @@ class Http2Connection final : private Http2Events {
   // All guarded by mutex_.
   Http2Session session_;
   Connection* connection_;  // nullptr: detached
-  std::deque<Http2Stream*> ready_;
-  std::vector<std::stop_source> stops_;  // to be run without the mutex
+  IntrusiveList<Http2Stream, &Http2Stream::ready_next, &Http2Stream::ready_previous> ready_;
+  // To be done without the mutex, by run_deferred().
+  std::vector<std::stop_source> stops_;
+  std::size_t unused_slots_ = 0;  // of streams that closed before their handlers began
   std::string output_;
   std::size_t output_sent_ = 0;
   std::size_t out_total_ = 0;  // of all streams' `out`

@@ -179,6 +179,11 @@ bool Http2Exchange::begin(std::shared_ptr<Http2Connection> connection, Http2Stre
   return request_.reset(stream.head, *this, thread_.now());
 }
 
+void Http2Exchange::put_back() {
+  connection_.reset();
+  stream_ = nullptr;
+}
+
 Result<void> Http2Exchange::send_continue() {
   continue_pending_ = false;
   if (response_.head_sent()) return {};

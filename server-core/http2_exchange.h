@@ -68,6 +68,8 @@ class Http2Exchange final : public RequestTransport {
 
   // Starts on a stream that take_ready() gave. false: the target is not acceptable (400).
   bool begin(std::shared_ptr<Http2Connection> connection, Http2Stream& stream);
+  // The stream waits for a slot: it is not ours until it is begun again.
+  void put_back();
   // The handler has returned: its context is stopped, and nothing of it is watched any more.
   void end_handler();
   // Submits the rest of the response, or resets the stream; gives the stream back. `now` is the

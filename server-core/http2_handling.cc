@@ -53,7 +53,7 @@ Result<std::size_t> Http2Connection::read_body(Http2Stream& stream, std::span<ch
   stream.body_read += size;
   session_.consume(stream, size);
   if (!thread.leads_any()) (void)pump(&thread.counters);
-  run_stops(lock);
+  run_deferred(lock);
   return size;
 }
 
@@ -76,7 +76,7 @@ Result<void> Http2Connection::inform(Http2Stream& stream, int status,
   }
   session_.inform(stream, status, fields);
   (void)pump(&thread.counters);
-  run_stops(lock);
+  run_deferred(lock);
   return {};
 }
 
@@ -87,7 +87,7 @@ Result<void> Http2Connection::write(Http2Stream& stream, std::string_view bytes,
     if (stream.late || thread.read_clock() >= stream.write_deadline) {
       cut(stream);
       (void)pump(&thread.counters);
-      run_stops(lock);
+      run_deferred(lock);
       return Error(ErrorCode::kDeadlineExceeded, "the write deadline passed");
     }
     if (stream.closed || connection_ == nullptr) {
@@ -111,7 +111,7 @@ Result<void> Http2Connection::write(Http2Stream& stream, std::string_view bytes,
       return std::move(waited).error().with_context("writing the response");
     }
   }
-  run_stops(lock);
+  run_deferred(lock);
   return {};
 }
 
@@ -164,7 +164,7 @@ void Http2Connection::finish(Http2Stream& stream, EngineThread& thread) {
   if (thread.leads_any()) return;
   (void)pump(&thread.counters);
   wake_leader_if_needed();
-  run_stops(lock);
+  run_deferred(lock);
 }
 
 }  // namespace vigil::http

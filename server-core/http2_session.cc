@@ -211,6 +211,7 @@ void renew(Http2Stream& stream) {
   stream.out_trailers.clear();
   stream.reset_by_us = stream.closed = false;
   stream.work = Http2Stream::Work::kNone;
+  stream.pass = QueuePass::kNone;
   stream.read_deadline = stream.write_deadline = kNoDeadline;
   stream.late = stream.waiting = stream.stop_requested = false;
   stream.out_counted = 0;
@@ -219,7 +220,7 @@ void renew(Http2Stream& stream) {
 
 }  // namespace
 
-void Http2Session::release(Http2Stream& stream) {
+void Http2Session::release(Http2Stream& stream) noexcept {
   const std::size_t index = stream.index;
   std::unique_ptr<Http2Stream> released = std::move(streams_[index]);
   if (index + 1 != streams_.size()) {
@@ -228,8 +229,12 @@ void Http2Session::release(Http2Stream& stream) {
   }
   streams_.pop_back();
   if (spare_.size() >= kSpareStreams) return;
-  renew(*released);
-  spare_.push_back(std::move(released));
+  try {
+    renew(*released);
+    spare_.push_back(std::move(released));
+  } catch (const std::bad_alloc&) {
+    // One spare stream less.
+  }
 }
 
 void Http2Session::submit_headers(Http2Stream& stream, int status,

@@ -144,7 +144,7 @@ class Http2Session {
   // `bytes` of the body have been read and are the peer's to send again. Also for a closed stream.
   void consume(Http2Stream& stream, std::size_t bytes);
   // A closed stream that nobody looks at any more.
-  void release(Http2Stream& stream);
+  void release(Http2Stream& stream) noexcept;
 
   // --- Of the connection.
 

@@ -1,9 +1,11 @@
 // Http2Stream: one request and its response on a connection that carries many.
 //
 //   kNone ── head whole ──▶ kCollecting ── small body whole ──▶ kReady ── a thread has it ──▶
-//     │                                                          ▲            kRunning
-//     │                                                          │               │ returned, or thrown
-//     ├── no body, or one to be streamed ────────────────────────┘               ▼
+//     │                                                         ▲    ▲        kRunning
+//     │                     a slot, or its time is over         │    │           │  │ no slot is free
+//     │              kQueued ◀──────────────────────────────────┼────┼───────────┼──┘ (FlightLimit)
+//     │                 └───────────────────────────────────────┘    │           │ returned, or thrown
+//     ├── no body, or one to be streamed ────────────────────────────┘           ▼
 //     └── refused: answered by the engine ──────────────────────────────────▶ kAnswered
 //
 // Beside that runs the stream's own life on the wire (`closed`): a peer may reset it at any time,
@@ -15,6 +17,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -22,14 +25,20 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "server-core/flight_limit.h"
 #include "server-core/head_rules.h"
 #include "server-core/headers.h"
 #include "server-core/request.h"
 
 namespace vigil::http {
 
-struct Http2Stream {
-  enum class Work : std::uint8_t { kNone, kCollecting, kReady, kRunning, kAnswered };
+class Http2Connection;
+
+struct Http2Stream final : FlightWaiter {
+  enum class Work : std::uint8_t { kNone, kCollecting, kReady, kRunning, kQueued, kAnswered };
+
+  // Http2Connection::take_slot().
+  bool take_slot() noexcept override;
 
   // --- The session's.
 
@@ -72,6 +81,8 @@ struct Http2Stream {
   // --- The connection's.
 
   Work work = Work::kNone;
+  Http2Stream* ready_next = nullptr;  // of the list of ready ones
+  Http2Stream* ready_previous = nullptr;
   MonotonicTime began{};  // the first frame of the head
   MonotonicTime read_deadline = kNoDeadline;
   MonotonicTime write_deadline = kNoDeadline;  // from the handler's begin to the last byte
@@ -79,6 +90,13 @@ struct Http2Stream {
   bool late = false;                           // the write deadline has passed, and it was reset
   bool waiting = false;                        // its handler waits for `changed`
   std::condition_variable changed;             // body or its end, room in `out`, or closed
+
+  // In kQueued, and behind it.
+  MonotonicTime queued_at{};
+  MonotonicTime queue_deadline = kNoDeadline;
+  QueuePass pass = QueuePass::kNone;
+  // While it waits: its connection may end before take_slot() comes.
+  std::shared_ptr<Http2Connection> waits_on;
 
   // As Connection's: made when the handler asks for its token.
   std::optional<std::stop_source> stop_source;

@@ -384,7 +384,8 @@ EngineThread::Outcome EngineThread::wait_in_queue(Connection& connection, std::s
   connection.flags.fetch_or(Connection::kOwnedByHandler | Connection::kQueued);
   // Another thread than the leader has the connection on the wheel already, within queue_timeout.
   if (leads(connection.poller)) connection.poller.watch_queued(connection, *this);
-  engine_.flight.park(connection);
+  if (engine_.flight.park(connection) == FlightLimit::Parked::kHasSlot)
+    (void)connection.take_slot();
   return Outcome::kParked;
 }
 

@@ -96,7 +96,7 @@ bool EngineThread::run_ready(Connection& connection,
                              const std::shared_ptr<Http2Connection>& http2) {
   const Poller& poller = connection.poller;  // with the next leader the connection may go
   MonotonicTime flushed = now_;
-  while (Http2Stream* stream = http2->take_ready(now_)) {
+  while (Http2Stream* stream = http2->take_ready(*this)) {
     run_stream(connection, http2, *stream);
     if (!leads(poller)) return false;
     if (now_ - flushed < kBatchTime) continue;
@@ -114,15 +114,33 @@ void EngineThread::run_stream(Connection& connection, const std::shared_ptr<Http
   } catch (const std::bad_alloc&) {
     counters.add(Counter::kOutOfMemory);
     drop_turn();
+    if (stream.pass == QueuePass::kGranted) engine_.flight.leave();
     http2->give_up(stream);
   }
+}
+
+// Whether the stream's handler may run now, kAdmitted; whether it waits and must not be touched,
+// kReserved; or is to be answered with 503.
+FlightLimit::Entry EngineThread::admit_stream(Http2Connection& http2, Http2Stream& stream) {
+  using Entry = FlightLimit::Entry;
+  if (stream.pass == QueuePass::kGranted) return Entry::kAdmitted;
+  Entry entry = Entry::kRefused;
+  if (stream.pass == QueuePass::kExpired) {
+    counters.add(Counter::kQueueTimeouts);
+  } else {
+    entry = engine_.flight.enter();
+  }
+  if (entry == Entry::kRefused) counters.add(Counter::kLimitInFlight);
+  if (entry != Entry::kReserved) return entry;
+  const bool waits = http2.wait_in_queue(stream, *this) == FlightLimit::Parked::kWaits;
+  return waits ? Entry::kReserved : Entry::kAdmitted;
 }
 
 void EngineThread::serve_stream(Connection& connection,
                                 const std::shared_ptr<Http2Connection>& http2,
                                 Http2Stream& stream) {
   Http2Exchange& exchange = *http2_exchange_;
-  counters.add(Counter::kHttp2Requests);
+  if (stream.pass == QueuePass::kNone) counters.add(Counter::kHttp2Requests);
   struct Handling {
     CounterSet& counters;
     explicit Handling(CounterSet& set) : counters(set) { counters.add(Counter::kHttp2Handling); }
@@ -131,13 +149,20 @@ void EngineThread::serve_stream(Connection& connection,
   if (!exchange.begin(http2, stream)) {
     counters.add(Counter::kBadRequests);
     write_error(exchange.response(), 400, "malformed request target");
-  } else if (engine_.flight.enter_now()) {
-    call_root_in_slot(connection, exchange);
-    exchange.end_handler();
   } else {
-    counters.add(Counter::kLimitInFlight);
-    exchange.response().headers().set("Retry-After", "1");
-    write_error(exchange.response(), 503, "too many requests in flight");
+    switch (admit_stream(*http2, stream)) {
+      case FlightLimit::Entry::kReserved:
+        return exchange.put_back();
+      case FlightLimit::Entry::kAdmitted:
+        stream.pass = QueuePass::kNone;  // given up behind the handler, however that ends
+        call_root_in_slot(connection, exchange);
+        exchange.end_handler();
+        break;
+      case FlightLimit::Entry::kRefused:
+        exchange.response().headers().set("Retry-After", "1");
+        write_error(exchange.response(), 503, "too many requests in flight");
+        break;
+    }
   }
   if (engine_.going_down()) counters.add(Counter::kDrained);
   exchange.finish(now_);

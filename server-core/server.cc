@@ -314,7 +314,8 @@ ServerStats Server::stats() const {
                       get(Counter::kLimitInFlight),    get(Counter::kLimitThreads),
                       get(Counter::kLimitDescriptors), get(Counter::kLimitFilters),
                       get(Counter::kAcceptPauses)};
-  stats.queue = {get(Counter::kQueued), get(Counter::kQueueTimeouts), get(Counter::kQueueAbandoned),
+  stats.queue = {impl_->engine.flight.waiting(), get(Counter::kQueued),
+                 get(Counter::kQueueTimeouts), get(Counter::kQueueAbandoned),
                  Duration(get(Counter::kQueueWaitNs))};
   stats.out_of_memory = get(Counter::kOutOfMemory);
   stats.bytes_received = get(Counter::kBytesReceived);

@@ -83,7 +83,7 @@ struct ServerOptions {
   // With max_in_flight: so many more wait for a slot before that, in order of arrival, each up to
   // queue_timeout. They hold no thread, but what has been received of them (at most a head, a body
   // of 64 KiB, and 64 KiB behind it). The write deadline begins when they leave the queue. A client
-  // that closes its side while it waits is forgotten. Streams of HTTP/2 do not wait: 503. 0: no
+  // that closes its side while it waits is forgotten. Streams of HTTP/2 wait in the same row. 0: no
   // queue.
   std::size_t max_queue = 0;
   // Must be positive where there is a queue.

@@ -27,7 +27,7 @@ struct ServerStats {
     std::uint64_t reading_body =
         0;  // small bodies that the engine collects; streamed ones count as handling
     std::uint64_t handling = 0;
-    std::uint64_t queued = 0;    // the request waits for a slot
+    std::uint64_t queued = 0;    // HTTP/1.x: the request waits for a slot
     std::uint64_t flushing = 0;  // the response waits for a slow reader
     std::uint64_t idle = 0;
     std::uint64_t multiplexed = 0;  // HTTP/2, whatever its streams do
@@ -76,6 +76,7 @@ struct ServerStats {
   // Requests that waited for a slot (ServerOptions::max_queue). Those that found the queue full are
   // in limits_hit.in_flight, as are those whose wait was over.
   struct Queue {
+    std::uint64_t waiting = 0;  // now, requests of HTTP/1.x and streams of HTTP/2
     std::uint64_t entered = 0;
     std::uint64_t timed_out = 0;
     std::uint64_t abandoned = 0;  // the client went away while its request waited

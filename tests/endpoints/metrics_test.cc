@@ -43,6 +43,7 @@ Metrics example() {
     server.name = name;
     server.stats.connections.idle = 4;
     server.stats.connections.queued = 2;
+    server.stats.queue.waiting = 6;
     server.stats.queue.waited = 1500ms;
     server.stats.timeouts.idle = 5;
     server.stats.websockets = {.open = 11, .opened = 12, .messages_in = 13, .messages_out = 14};
@@ -114,6 +115,7 @@ TEST_CASE("Prometheus text: values, labels, states") {
         "vigil_http_connections{server=\"admin\",state=\"idle\"} 4",
         "vigil_http_timeouts_total{server=\"main\",phase=\"idle\"} 5",
         "vigil_http_connections{server=\"main\",state=\"queued\"} 2",
+        "vigil_http_queue_waiting{server=\"main\"} 6",
         "vigil_http_queue_wait_seconds_total{server=\"main\"} 1.5",
         "vigil_http_hijacked_connections{server=\"main\"} 7",
         "vigil_http_hijacked_total{server=\"main\"} 8",
