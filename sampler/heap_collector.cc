@@ -156,8 +156,7 @@ void HeapCollector::run() {
 void HeapCollector::drain() {
   HeapSlot* slots = heap_recorder.slots.load();
   if (slots == nullptr || heap_recorder.done.load() == 0) return;
-  // For libraries that were loaded since; on failure the old table serves on, and walks end at code it does not know.
-  (void)modules_.refresh();
+  refresh_modules();
   for (std::size_t i = 0; i < sigsafe::kHeapSlots; ++i) {
     HeapSlot& slot = slots[i];
     if (slot.state.load() != HeapSlotState::kDone) continue;
