@@ -10,6 +10,7 @@
 
 #include "sampler/frame_pointer_search.h"
 #include "sampler/memory_reader.h"
+#include "sampler/walk_memo.h"
 
 // In libunwind-x86_64.a, declared in none of its public headers; Linux perf uses it in the same
 // way.
@@ -47,7 +48,12 @@ struct Walk {
   const StackCopy* stack = nullptr;
   const ModuleTable* modules = nullptr;
   PageCache* pages = nullptr;
+  WalkMemo* memo = nullptr;
   Trouble trouble;
+  // Whether the registers are those of the capture: after a restart they come from reads that the
+  // memo has been told of.
+  bool has_first_registers = true;
+  bool is_peek = false;  // reads that the walk does not depend on
 };
 
 Walk& walk_of(void* argument) { return *static_cast<Walk*>(argument); }
@@ -66,17 +72,21 @@ std::optional<std::uint64_t> read_word(Walk& walk, std::uintptr_t address) {
       address - stack.base <= stack.bytes.size() - sizeof(std::uint64_t)) {
     std::uint64_t word = 0;
     std::memcpy(&word, stack.bytes.data() + (address - stack.base), sizeof word);
+    if (!walk.is_peek) walk.memo->saw_word(address, word);
     return word;
   }
   if (is_live_stack(walk, address)) {
     walk.trouble.beyond_copy = true;
+    walk.memo->spoil();
     return std::nullopt;
   }
   // Modules' code and tables do not change while they are mapped; other memory is read as it is
   // now.
-  const auto word = walk.modules->find_image(address) != nullptr
-                        ? walk.pages->read_word(address)
-                        : read_object<std::uint64_t>(address);
+  if (walk.modules->find_image(address) != nullptr) {
+    if (const auto word = walk.pages->read_word(address)) return word;
+  }
+  if (!walk.is_peek) walk.memo->spoil();
+  const auto word = read_object<std::uint64_t>(address);
   if (!word) walk.trouble.unreadable = true;
   return word;
 }
@@ -101,6 +111,7 @@ int access_reg(unw_addr_space_t, unw_regnum_t reg, unw_word_t* value, int write,
     return -UNW_EBADREG;
   }
   *value = walk.registers->get(wanted);
+  if (walk.has_first_registers && !walk.is_peek) walk.memo->saw_register(wanted, *value);
   return 0;
 }
 
@@ -189,6 +200,11 @@ class Unwinder::Impl {
 
   Stack unwind(const RegisterSet& registers, const StackCopy& copy, std::size_t frames_max);
 
+  UnwinderStats stats() const {
+    const std::lock_guard lock(mutex_);
+    return stats_;
+  }
+
  private:
   enum class Step : std::uint8_t { kMoved, kEnd };
 
@@ -210,11 +226,13 @@ class Unwinder::Impl {
   StackEnd reason_of_failure() const;
 
   Modules& modules_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   // All below guarded by mutex_.
   std::unique_ptr<std::remove_pointer_t<unw_addr_space_t>, SpaceDeleter> space_;
   std::shared_ptr<const ModuleTable> table_;
   PageCache pages_;
+  WalkMemo memo_;
+  UnwinderStats stats_;
   // The walk in progress. The cursor and what it points to: a restart changes `registers_` and
   // begins anew.
   unw_cursor_t cursor_{};
@@ -231,6 +249,7 @@ void Unwinder::Impl::follow_modules() {
   if (table == table_) return;
   table_ = std::move(table);
   pages_.clear();
+  memo_.clear();
   unw_flush_cache(space_.get(), 0, 0);
 }
 
@@ -243,7 +262,10 @@ Position Unwinder::Impl::position() {
   Position here;
   here.pc = pc_;
   here.sp = register_value(cursor_, UNW_REG_SP).value_or(0);
+  // Nearly never used, and most functions keep data in it: who uses it spoils the memo.
+  walk_.is_peek = true;
   here.rbp = register_value(cursor_, UNW_X86_64_RBP);
+  walk_.is_peek = false;
   walk_.trouble = {};
   return here;
 }
@@ -260,10 +282,12 @@ bool Unwinder::Impl::restart(const Position& from, std::uintptr_t rbp) {
   registers.set(Register::kRip, from.pc.lookup());
   registers.set(Register::kRsp, from.sp);
   registers.set(Register::kRbp, rbp);
+  walk_.has_first_registers = false;
   return start(registers);
 }
 
 bool Unwinder::Impl::recover_frame_pointer(const Position& from) {
+  memo_.spoil();  // the search looks at the whole copy
   if (from.rbp || searches_ >= kSearchesMax) return false;
   ++searches_;
   unw_proc_info_t info{};
@@ -275,6 +299,7 @@ bool Unwinder::Impl::recover_frame_pointer(const Position& from) {
 
 // Code without unwind information: the pair at rbp, if it is one.
 Unwinder::Impl::Step Unwinder::Impl::step_by_frame_pointer(const Position& from) {
+  memo_.spoil();
   walk_.trouble = {};
   if (!from.rbp || *from.rbp < from.sp || *from.rbp % sizeof(std::uintptr_t) != 0) {
     return ended(StackEnd::kNoUnwindInfo);
@@ -331,7 +356,18 @@ Stack Unwinder::Impl::unwind(const RegisterSet& registers, const StackCopy& copy
     return stack;
   }
   follow_modules();
-  walk_ = {&registers_, &copy, table_.get(), &pages_, {}};
+  if (const auto* known = memo_.find(registers, copy);
+      known != nullptr && known->size() <= frames_max) {
+    ++stats_.remembered;
+    return {*known, StackEnd::kComplete};
+  }
+  ++stats_.walked;
+  memo_.begin(registers, copy);
+  walk_ = {.registers = &registers_,
+           .stack = &copy,
+           .modules = table_.get(),
+           .pages = &pages_,
+           .memo = &memo_};
   searches_ = 0;
   end_ = StackEnd::kTruncated;
   pc_ = FrameAddress::instruction(registers.pc());
@@ -343,6 +379,7 @@ Stack Unwinder::Impl::unwind(const RegisterSet& registers, const StackCopy& copy
   in_signal_frame_ = unw_is_signal_frame(&cursor_) > 0;
   while (stack.frames.size() < frames_max && step() == Step::kMoved) stack.frames.push_back(pc_);
   stack.end = end_;
+  memo_.keep(stack);
   return stack;
 }
 
@@ -353,5 +390,7 @@ Stack Unwinder::unwind(const RegisterSet& registers, const StackCopy& stack,
                        std::size_t frames_max) {
   return impl_->unwind(registers, stack, frames_max);
 }
+
+UnwinderStats Unwinder::stats() const { return impl_->stats(); }
 
 }  // namespace vigil::sampler

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 #include "sampler/address.h"
@@ -21,6 +22,11 @@ namespace vigil::sampler {
 
 // The default and the largest useful number of frames: a 64 KiB copy holds hardly more.
 inline constexpr std::size_t kFramesMax = 512;
+
+struct UnwinderStats {
+  std::uint64_t walked = 0;      // stacks that were walked
+  std::uint64_t remembered = 0;  // stacks that had been walked before
+};
 
 // Thread-safe: one mutex, callers take turns.
 class Unwinder {
@@ -42,9 +48,14 @@ class Unwinder {
   //   kBadMemory     an unreadable word, a register that the capture does not know, or no progress
   //
   // A frame pointer that is unknown but needed (signal-free capture of -O0 code) is searched for in
-  // the copy; see frame_pointer_search.h. Cost: 0.3 to 0.5 us a frame when warm, about 10 us for
-  // code never seen before.
+  // the copy; see frame_pointer_search.h.
+  //
+  // A stack with the same words in the same places as one before is answered from memory
+  // (walk_memo.h, some 6 MiB at the most). Cost: that, 0.2 us for 30 frames; else 0.3 to 0.5 us a
+  // frame when warm, about 10 us for code never seen before.
   Stack unwind(const RegisterSet& registers, const StackCopy& stack, std::size_t frames_max);
+
+  UnwinderStats stats() const;
 
  private:
   class Impl;

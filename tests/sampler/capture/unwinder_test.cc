@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstring>
 #include <random>
 
 #include "sampler/own_capture.h"
@@ -195,6 +196,86 @@ TEST_CASE_METHOD(Fixture, "code without unwind information is followed by rbp, w
   stack = unwinder.unwind(registers, copy, kFramesMax);
   REQUIRE(stack.frames.size() >= 2);
   CHECK(stack.frames[1] == whole.frames[1]);
+}
+
+// A stack as it would be at another address: what points into it moves with it.
+struct Moved {
+  std::vector<std::uint64_t> words;
+  RegisterSet registers;
+  StackCopy copy;
+};
+
+Moved moved_by(const OwnCapture& own, std::uintptr_t distance) {
+  const auto move = [&](std::uint64_t value) {
+    return value >= own.stack.base && value < own.stack.end() ? value + distance : value;
+  };
+  Moved moved;
+  moved.words.resize(own.stack.bytes.size() / sizeof(std::uint64_t));
+  std::memcpy(moved.words.data(), own.stack.bytes.data(), moved.words.size() * 8);
+  for (std::uint64_t& word : moved.words) word = move(word);
+  for (std::size_t i = 0; i < kRegisterCount; ++i) {
+    const auto reg = static_cast<Register>(i);
+    if (own.registers.knows(reg)) moved.registers.set(reg, move(own.registers.get(reg)));
+  }
+  moved.copy = {own.stack.base + distance, std::as_bytes(std::span(moved.words)), 0};
+  return moved;
+}
+
+TEST_CASE_METHOD(Fixture, "a stack that was walked at another address is not walked again") {
+  const OwnCapture own = capture_at_depth(10);
+  const Stack here = unwinder.unwind(own.registers, own.stack, kFramesMax);
+  REQUIRE(here.end == StackEnd::kComplete);
+  const std::uint64_t walked = unwinder.stats().walked;
+  const Moved there = moved_by(own, 0x100000);
+  CHECK(unwinder.unwind(there.registers, there.copy, kFramesMax) == here);
+  CHECK(unwinder.stats().walked == walked);
+  CHECK(unwinder.stats().remembered == 1);
+
+  SECTION("but a shorter answer is not cut from it") {
+    CHECK(unwinder.unwind(there.registers, there.copy, 3).frames.size() == 3);
+    CHECK(unwinder.stats().walked == walked + 1);
+  }
+  SECTION("and a copy that ends before the walk's last read is walked") {
+    StackCopy part = there.copy;
+    part.bytes = part.bytes.first(512);
+    CHECK(unwinder.unwind(there.registers, part, kFramesMax).end == StackEnd::kTruncated);
+  }
+  SECTION("nor is a thread of which less is known") {
+    RegisterSet two;
+    two.set(Register::kRip, there.registers.pc());
+    two.set(Register::kRsp, there.registers.sp());
+    (void)unwinder.unwind(two, there.copy, kFramesMax);
+    CHECK(unwinder.stats().walked == walked + 1);
+  }
+}
+
+TEST_CASE_METHOD(Fixture, "whatever a stack's words are, memory of other walks changes no answer") {
+  std::minstd_rand random(11);
+  const OwnCapture shapes[] = {capture_at_depth(1), capture_at_depth(3), capture_at_depth(8)};
+  std::size_t complete = 0;
+  std::size_t cut = 0;
+  for (int round = 0; round < 1500; ++round) {
+    const OwnCapture& own = shapes[random() % 3];
+    Moved moved = moved_by(own, random() % 16 * 0x1000);
+    // The words that walks read are few: return addresses, and pointers into the stack.
+    std::vector<std::size_t> read;
+    for (std::size_t i = 0; i < moved.words.size(); ++i) {
+      const std::uint64_t word = moved.words[i];
+      const bool points = word >= moved.copy.base && word < moved.copy.end();
+      if (points || modules.current()->is_code(word)) read.push_back(i);
+    }
+    for (std::size_t changes = random() % 3; changes != 0; --changes) {
+      moved.words[read[random() % read.size()]] = moved.words[read[random() % read.size()]];
+    }
+    Unwinder fresh(modules);
+    const Stack expected = fresh.unwind(moved.registers, moved.copy, kFramesMax);
+    const Stack found = unwinder.unwind(moved.registers, moved.copy, kFramesMax);
+    REQUIRE(found == expected);
+    (expected.end == StackEnd::kComplete ? complete : cut) += 1;
+  }
+  CHECK(complete > 300);
+  CHECK(cut > 50);
+  CHECK(unwinder.stats().remembered > 300);
 }
 
 }  // namespace
