@@ -34,6 +34,8 @@ THIRD_PARTY = {
     "protozero": {"sampler"},
     "zlib.h": {"sampler"},
     "httplib.h": {"leakwatch", "agent"},
+    "boost": {"leakwatch"},
+    "grpcpp": {"leakwatch"},
 }
 
 SIGSAFE_STANDARD = {"atomic", "cstdint", "cstddef", "span", "array"}

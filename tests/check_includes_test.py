@@ -31,6 +31,7 @@ class IncludeDirection(unittest.TestCase):
             ("base/a.cc", '"tests/support/catch.h"'),
             ("base/a.cc", '"clock.h"'),
             ("endpoints/a.cc", "<llhttp.h>"),
+            ("server-core/a.h", "<boost/asio/post.hpp>"),
             ("server-core/a.cc", "<elfutils/libdwfl.h>"),
             ("sampler/sigsafe/a.cc", "<string>"),
             ("sampler/sigsafe/a.cc", '"base/clock.h"'),
