@@ -380,6 +380,8 @@ constexpr MetricField<ServerStats> kServerFields[] = {
      [](const ServerStats& from) -> MetricNumber { return from.limits_hit.descriptors; }},
     {"/limits_hit/filters", &kLimitHits, "filters",
      [](const ServerStats& from) -> MetricNumber { return from.limits_hit.filters; }},
+    {"/limits_hit/peer_user", &kLimitHits, "peer_user",
+     [](const ServerStats& from) -> MetricNumber { return from.limits_hit.peer_user; }},
     {"/limits_hit/accept_pauses", &kLimitHits, "accept_pauses",
      [](const ServerStats& from) -> MetricNumber { return from.limits_hit.accept_pauses; }},
     {"/http2/connections", &kHttp2Connections, "",

@@ -22,6 +22,12 @@ namespace {
 
 constexpr Duration kLogInterval = std::chrono::seconds(10);
 
+// No process has it: not found, not admitted.
+constexpr uid_t kNoUser = static_cast<uid_t>(-1);
+
+// A descriptor that holds a number for another one.
+int open_placeholder() { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }
+
 struct SocketAddress {
   sockaddr_storage storage{};
   socklen_t size = 0;
@@ -70,7 +76,27 @@ Error bind_error(const HostPort& listen, int error) {
 
 }  // namespace
 
-Result<void> Acceptor::open(const HostPort& listen, int backlog) {
+Result<void> Acceptor::open() {
+  const ServerOptions& options = engine_.options;
+  if (options.listen.host.empty() && options.unix_path.empty()) {
+    return Error(ErrorCode::kInvalidArgument, "neither an address nor a Unix socket to listen on");
+  }
+  if (!options.listen.host.empty()) {
+    if (Result<void> opened = open_port(); !opened) return opened;
+  }
+  if (!options.unix_path.empty()) {
+    Result<UnixListener> opened = UnixListener::open(options.unix_path, options.backlog);
+    if (!opened) return std::move(opened).error();
+    unix_ = *std::move(opened);
+  }
+  reserve_.reset(open_placeholder());
+  lent_.store(options.descriptors_reserved);
+  restock_now();
+  return {};
+}
+
+Result<void> Acceptor::open_port() {
+  const HostPort& listen = engine_.options.listen;
   Result<SocketAddress> address = to_socket_address(listen);
   if (!address) return std::move(address).error();
   const int family = address->storage.ss_family;
@@ -84,7 +110,7 @@ Result<void> Acceptor::open(const HostPort& listen, int backlog) {
   setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   const auto* raw = reinterpret_cast<const sockaddr*>(&address->storage);
   if (::bind(socket.get(), raw, address->size) != 0) return bind_error(listen, errno);
-  if (::listen(socket.get(), backlog) != 0) return bind_error(listen, errno);
+  if (::listen(socket.get(), engine_.options.backlog) != 0) return bind_error(listen, errno);
 
   SocketAddress bound;
   bound.size = sizeof(bound.storage);
@@ -92,53 +118,87 @@ Result<void> Acceptor::open(const HostPort& listen, int backlog) {
     return Error::from_errno("getsockname", errno);
   }
   endpoint_ = to_peer(bound.storage).to_host_port();
-  reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   listener_ = std::move(socket);
   return {};
 }
 
+void Acceptor::watch() {
+  for (const int fd : {listener_.get(), unix_.fd()}) {
+    if (fd >= 0) engine_.pollers[0]->watch_listener(fd);
+  }
+}
+
+void Acceptor::unwatch() {
+  for (const int fd : {listener_.get(), unix_.fd()}) {
+    if (fd >= 0) engine_.pollers[0]->unwatch_listener(fd);
+  }
+}
+
+void Acceptor::close() {
+  listener_.reset();
+  unix_.close();
+}
+
+// Which of two sockets it is does not matter: both are asked, one after the other.
 void Acceptor::on_readable(EngineThread& thread) {
-  for (int i = 0; i < kBatch && listener_; ++i) {
-    if (!engine_.filters.may_accept() && pause(thread)) return;
-    if (accept_one(thread) != Round::kMore) return;
+  for (const int fd : {listener_.get(), unix_.fd()}) {
+    for (int i = 0; i < kBatch && fd >= 0; ++i) {
+      if (!engine_.filters.may_accept() && pause(thread)) return;
+      const Round round = accept_one(fd, thread);
+      if (round == Round::kBackoff) return;
+      if (round == Round::kEmpty) break;
+    }
   }
 }
 
 void Acceptor::drain_and_close(EngineThread& thread) {
-  if (!listener_) return;
-  if (engine_.phase() < Phase::kForced) {
+  if (!listening()) return;
+  for (const int fd : {listener_.get(), unix_.fd()}) {
+    if (fd < 0 || engine_.phase() >= Phase::kForced) continue;
     // Bounded: a flood of newcomers must not keep the listener open. What a filter keeps in the
     // backlog has not been promised anything, and is reset with the listener.
     for (int i = 0; i < engine_.options.backlog + kBatch && engine_.filters.may_accept(); ++i) {
-      if (accept_one(thread) != Round::kMore) break;
+      if (accept_one(fd, thread) != Round::kMore) break;
     }
   }
-  if (resume_at_ == kNoDeadline) engine_.pollers[0]->unwatch_listener(listener_.get());
+  if (resume_at_ == kNoDeadline) unwatch();
   resume_at_ = kNoDeadline;
   paused_.store(false);
-  listener_.reset();
+  close();
   engine_.listener_has_closed();
 }
 
-Acceptor::Round Acceptor::accept_one(EngineThread& thread) {
+// Who is at the other end. Of a Unix socket it is asked for once, here: nobody else can be there
+// later.
+PeerAddress Acceptor::peer_of(int socket, const sockaddr_storage& storage) {
+  if (storage.ss_family != AF_UNIX) return to_peer(storage);
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) peer.uid = kNoUser;
+  return PeerAddress::of_unix(peer.uid, peer.pid, ++unix_peers_);
+}
+
+Acceptor::Round Acceptor::accept_one(int listener, EngineThread& thread) {
   sockaddr_storage storage{};
   socklen_t size = sizeof(storage);
-  UniqueFd socket(::accept4(listener_.get(), reinterpret_cast<sockaddr*>(&storage), &size,
+  UniqueFd socket(::accept4(listener, reinterpret_cast<sockaddr*>(&storage), &size,
                             SOCK_NONBLOCK | SOCK_CLOEXEC));
-  if (!socket) return on_error(errno, thread);
+  if (!socket) return on_error(errno, listener, thread);
   backoff_ = Duration(0);
   thread.counters.add(Counter::kAccepted);
-  admit(std::move(socket), to_peer(storage), thread);
+  const PeerAddress peer = peer_of(socket.get(), storage);
+  admit(std::move(socket), peer, thread);
   return Round::kMore;
 }
 
-Acceptor::Round Acceptor::on_error(int error, EngineThread& thread) {
+Acceptor::Round Acceptor::on_error(int error, int listener, EngineThread& thread) {
   if (error == EAGAIN) return Round::kEmpty;
   thread.counters.add(Counter::kAcceptErrors);
   switch (error) {
     case EMFILE:
     case ENFILE:
-      turn_away_with_reserve(thread);
+      if (lend()) return Round::kMore;
+      turn_away_with_reserve(listener, thread);
       [[fallthrough]];
     case ENOBUFS:
     case ENOMEM:
@@ -161,6 +221,8 @@ bool Acceptor::count_refusal(const FilterChain::Decision& decision, EngineThread
     thread.counters.add(Counter::kLimitConnections);
   } else if (decision.by == engine_.address_limit.get()) {
     thread.counters.add(Counter::kLimitPerIp);
+  } else if (decision.by == engine_.same_user.get()) {
+    thread.counters.add(Counter::kLimitPeerUser);
   } else {
     thread.counters.add(Counter::kLimitFilters);
   }
@@ -172,6 +234,7 @@ bool Acceptor::count_refusal(const FilterChain::Decision& decision, EngineThread
 void Acceptor::admit(UniqueFd socket, const PeerAddress& peer, EngineThread& thread) {
   const FilterChain::Decision decision = engine_.filters.on_accept(peer);
   const bool admitted = decision.verdict == ListenerFilter::Verdict::kAdmit;
+  if (!admitted && decision.by == engine_.same_user.get()) report_foreign_user(peer);
   if (!admitted && (!count_refusal(decision, thread) || engine_.options.tls)) return;
   Poller& poller = *engine_.pollers[next_poller_++ % engine_.pollers.size()];
   std::unique_ptr<Connection> connection;
@@ -216,18 +279,39 @@ bool Acceptor::pause(EngineThread& thread) {
 
 // With the reserved descriptor's number free for a moment, newcomers can be told instead of being
 // left waiting, one after the other.
-void Acceptor::turn_away_with_reserve(EngineThread& thread) {
+void Acceptor::turn_away_with_reserve(int listener, EngineThread& thread) {
   // Taken while there was nothing left for it.
-  if (!reserve_) reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!reserve_) reserve_.reset(open_placeholder());
   if (!reserve_) return;
   reserve_.reset();
-  for (int i = 0; i < kBatch && turn_one_away(thread); ++i) {
+  for (int i = 0; i < kBatch && turn_one_away(listener, thread); ++i) {
   }
-  reserve_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  reserve_.reset(open_placeholder());
 }
 
-bool Acceptor::turn_one_away(EngineThread& thread) {
-  UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+// Closes one of the descriptors kept back, so that accept(2) can have its number. false: there is
+// none.
+bool Acceptor::lend() {
+  std::lock_guard lock(reserved_mutex_);
+  if (reserved_.empty()) return false;
+  reserved_.pop_back();
+  lent_.fetch_add(1);
+  return true;
+}
+
+// Whoever closes a connection calls this next, so that nobody else gets its number first.
+void Acceptor::restock_now() {
+  std::lock_guard lock(reserved_mutex_);
+  while (lent_.load() > 0) {
+    UniqueFd placeholder(open_placeholder());
+    if (!placeholder) return;
+    reserved_.push_back(std::move(placeholder));
+    lent_.fetch_sub(1);
+  }
+}
+
+bool Acceptor::turn_one_away(int listener, EngineThread& thread) {
+  UniqueFd socket(::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!socket) return false;
   thread.counters.add(Counter::kLimitDescriptors);
   if (engine_.options.tls) return true;
@@ -245,7 +329,7 @@ bool Acceptor::turn_one_away(EngineThread& thread) {
 }
 
 void Acceptor::stop_watching_until(MonotonicTime time) {
-  if (resume_at_ == kNoDeadline) engine_.pollers[0]->unwatch_listener(listener_.get());
+  if (resume_at_ == kNoDeadline) unwatch();
   resume_at_ = time;
 }
 
@@ -264,7 +348,15 @@ void Acceptor::resume(MonotonicTime now) {
     paused_.store(false);
   }
   resume_at_ = kNoDeadline;
-  if (listener_) engine_.pollers[0]->watch_listener(listener_.get());
+  watch();
+}
+
+void Acceptor::report_foreign_user(const PeerAddress& peer) {
+  const MonotonicTime now = engine_.clock.now();
+  if (now < next_user_log_) return;
+  engine_.log.warn("another user's connection to the Unix socket dropped",
+                   {{"path", unix_.path()}, {"uid", peer.unix_uid()}, {"pid", peer.unix_pid()}});
+  next_user_log_ = now + kLogInterval;
 }
 
 void Acceptor::log_error(int error) {

@@ -1,9 +1,9 @@
-// Acceptor: takes new connections from the listening socket and deals them to the pollers.
+// Acceptor: takes new connections from the listening sockets and deals them to the pollers.
 //
 // Runs on whatever thread leads the first poller. When accept(2) fails for want of something
 // (EMFILE, ENFILE, ENOBUFS, ENOMEM), the listener is not watched for 5 ms, doubling up to 1 s while
 // it goes on failing; a reserved descriptor lets it answer newcomers with 503 instead of leaving
-// them in the backlog (P3.4).
+// them in the backlog (P3.4), and ServerOptions::descriptors_reserved more let it serve some.
 //
 // Nor is it watched while a filter says that nothing may be accepted:
 //
@@ -14,7 +14,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <mutex>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -22,6 +25,7 @@
 #include "base/text.h"
 #include "server-core/connection.h"
 #include "server-core/listener_filter.h"
+#include "server-core/unix_listener.h"
 
 namespace vigil::http {
 
@@ -42,10 +46,13 @@ class Acceptor {
 
   explicit Acceptor(Engine& engine) : engine_(engine) {}
 
-  // Binds and listens. The errors of Server::create().
-  Result<void> open(const HostPort& listen, int backlog);
+  static constexpr std::size_t kReservedMax = 16;  // ServerOptions::descriptors_reserved
+
+  // Binds and listens on what the options say. The errors of Server::create().
+  Result<void> open();
   const HostPort& endpoint() const { return endpoint_; }
-  int fd() const { return listener_.get(); }
+  // Has the first poller's leader told of newcomers.
+  void watch();
 
   // --- The first poller's leader.
 
@@ -64,35 +71,53 @@ class Acceptor {
 
   // --- Any thread.
 
+  // A connection's descriptor is closed: takes back what was lent to it, if anything was.
+  void restock() {
+    if (lent_.load(std::memory_order_relaxed) > 0) restock_now();
+  }
   // A filter has been told of a closed connection: whether the first poller must be woken for it.
   bool paused() const { return paused_.load(); }
 
   // Before start() only.
-  void close_unstarted() { listener_.reset(); }
+  void close_unstarted() { close(); }
 
  private:
   enum class Round : std::uint8_t { kMore, kEmpty, kBackoff };
 
-  Round accept_one(EngineThread& thread);
-  Round on_error(int error, EngineThread& thread);
+  Result<void> open_port();
+  void unwatch();
+  void close();
+  bool listening() const { return listener_ || unix_; }
+  Round accept_one(int listener, EngineThread& thread);
+  Round on_error(int error, int listener, EngineThread& thread);
+  PeerAddress peer_of(int socket, const sockaddr_storage& storage);
+  void report_foreign_user(const PeerAddress& peer);
+  void restock_now();
+  bool lend();
   void admit(UniqueFd socket, const PeerAddress& peer, EngineThread& thread);
   bool count_refusal(const FilterChain::Decision& decision, EngineThread& thread);
   bool pause(EngineThread& thread);
   void stop_watching_until(MonotonicTime time);
-  void turn_away_with_reserve(EngineThread& thread);
-  bool turn_one_away(EngineThread& thread);
+  void turn_away_with_reserve(int listener, EngineThread& thread);
+  bool turn_one_away(int listener, EngineThread& thread);
   void back_off(int error, EngineThread& thread);
   void log_error(int error);
 
   Engine& engine_;
-  UniqueFd listener_;
+  UniqueFd listener_;  // a port's
+  UnixListener unix_;
   UniqueFd reserve_;
+  std::mutex reserved_mutex_;
+  std::vector<UniqueFd> reserved_;    // guarded by reserved_mutex_; those that are not lent
+  std::atomic<std::size_t> lent_{0};  // of ServerOptions::descriptors_reserved
+  std::uint64_t unix_peers_ = 0;
   HostPort endpoint_;
   std::size_t next_poller_ = 0;
   Duration backoff_{0};
   MonotonicTime resume_at_ = kNoDeadline;
   std::atomic<bool> paused_{false};
   MonotonicTime next_log_{};
+  MonotonicTime next_user_log_{};
   std::uint64_t errors_since_log_ = 0;
 };
 

@@ -48,6 +48,7 @@ enum class Counter : std::uint8_t {
   kLimitThreads,
   kLimitDescriptors,
   kLimitFilters,
+  kLimitPeerUser,
   kAcceptPauses,
   kQueued,
   kQueueTimeouts,

@@ -1,5 +1,7 @@
 #include "server-core/engine.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <initializer_list>
 
@@ -22,8 +24,10 @@ std::shared_ptr<ListenerFilter> connection_limit_of(const ServerOptions& options
 }
 
 std::vector<std::shared_ptr<ListenerFilter>> chain(
+    const std::shared_ptr<ListenerFilter>& first,
     std::vector<std::shared_ptr<ListenerFilter>> filters,
     std::initializer_list<std::shared_ptr<ListenerFilter>> limits) {
+  if (first != nullptr) filters.insert(filters.begin(), first);
   for (const auto& limit : limits) {
     if (limit != nullptr) filters.push_back(limit);
   }
@@ -67,9 +71,10 @@ Engine::Engine(ServerOptions server_options, Handler root_handler,
       registry(task_registry),
       log(sink, "server"),
       clock(server_clock),
+      same_user(options.unix_path.empty() ? nullptr : std::make_shared<SameUser>(geteuid())),
       address_limit(address_limit_of(options)),
       connection_limit(connection_limit_of(options)),
-      filters(chain(options.listener_filters, {address_limit, connection_limit})),
+      filters(chain(same_user, options.listener_filters, {address_limit, connection_limit})),
       flight(options.max_in_flight, options.max_queue),
       pool(*this),
       monitor(*this),

@@ -98,7 +98,8 @@ class Engine {
   leakwatch::TaskRegistry& registry;
   const Logger log;
   Clock& clock;
-  // The program's filters, then the limits of the options, in that order.
+  // Who may use the Unix socket, the program's filters, the limits of the options, in that order.
+  const std::shared_ptr<ListenerFilter> same_user;         // nullptr without a Unix socket
   const std::shared_ptr<ListenerFilter> address_limit;     // nullptr without one
   const std::shared_ptr<ListenerFilter> connection_limit;  // likewise
   FilterChain filters;

@@ -26,6 +26,7 @@ void ConnectionLimit::on_close(const PeerAddress&) noexcept { open_.fetch_sub(1)
 // --- AddressLimit
 
 std::size_t AddressLimit::Hash::operator()(const PeerAddress& peer) const {
+  if (peer.family == AF_UNIX) return std::hash<uid_t>()(peer.unix_uid());
   const auto* bytes = reinterpret_cast<const char*>(&peer.address);
   return std::hash<std::string_view>()({bytes, sizeof(peer.address)});
 }
@@ -42,6 +43,14 @@ void AddressLimit::on_close(const PeerAddress& peer) noexcept {
   std::lock_guard lock(mutex_);
   const auto entry = open_.find(peer);
   if (--entry->second == 0) open_.erase(entry);
+}
+
+// --- SameUser
+
+ListenerFilter::Verdict SameUser::on_accept(const PeerAddress& peer) {
+  if (peer.family != AF_UNIX) return Verdict::kAdmit;
+  const uid_t uid = peer.unix_uid();
+  return uid == user_ || uid == 0 ? Verdict::kAdmit : Verdict::kDrop;
 }
 
 // --- AcceptLog

@@ -96,6 +96,17 @@ class AddressLimit final : public ListenerFilter {
   std::unordered_map<PeerAddress, std::size_t, Hash, SameHost> open_;  // guarded by mutex_
 };
 
+// Drops connections to a Unix socket whose process belongs neither to `user` nor to root, whatever
+// the socket's mode; others pass. A server with a Unix socket has one before all other filters.
+class SameUser final : public ListenerFilter {
+ public:
+  explicit SameUser(uid_t user) : user_(user) {}
+  Verdict on_accept(const PeerAddress& peer) override;
+
+ private:
+  const uid_t user_;
+};
+
 // Says who comes and who goes, a debug record each, with source "listener". `sink` must outlive it.
 class AcceptLog final : public ListenerFilter {
  public:

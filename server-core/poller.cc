@@ -364,6 +364,7 @@ void Poller::destroy(Connection& connection, EngineThread& thread) {
   }
   thread.set_state(connection, ConnectionState::kClosed);
   connection.fd.reset();
+  engine_.acceptor.restock();
   thread.announce(connection, ConnState::kClosed);
   connection.release_buffers();
   if (connection.counts_toward_limits) {

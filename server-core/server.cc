@@ -67,6 +67,16 @@ Result<void> check(const ServerOptions& options) {
   if (auto ok = check_range("max_in_flight", options.max_in_flight, 0, kRequestsMax); !ok)
     return ok;
   if (auto ok = check_range("max_queue", options.max_queue, 0, kRequestsMax); !ok) return ok;
+  if (auto ok = check_range("descriptors_reserved", options.descriptors_reserved, 0,
+                            Acceptor::kReservedMax);
+      !ok) {
+    return ok;
+  }
+  if (auto ok = check_range("threads_ahead", options.threads_ahead, 0,
+                            options.max_threads - options.pollers);
+      !ok) {
+    return ok;
+  }
   if (options.backlog < 1) return Error(ErrorCode::kInvalidArgument, "backlog must be positive");
   if (options.thread_name.empty() || options.thread_name.size() > 5) {
     return Error(ErrorCode::kInvalidArgument, "thread_name must have 1 to 5 characters");
@@ -93,6 +103,7 @@ struct Server::Impl {
     return report;
   }
 
+  void start_threads_ahead();
   bool stop_polling();
   void run_shutdown_hooks();
   void set_ended();
@@ -104,6 +115,17 @@ struct Server::Impl {
   bool ended = false;                                 // guarded by lifecycle
   std::condition_variable ended_changed;
 };
+
+// As many as there are: what is missing is started when it is needed, as without the option.
+void Server::Impl::start_threads_ahead() {
+  std::vector<EngineThread*> ahead;
+  while (ahead.size() < engine.options.threads_ahead) {
+    EngineThread* thread = engine.pool.take("work");
+    if (thread == nullptr) break;
+    ahead.push_back(thread);
+  }
+  for (EngineThread* thread : ahead) engine.pool.put_back(*thread);
+}
 
 // One of our own handlers must not poll while it waits for the server's end. true if it is one.
 bool Server::Impl::stop_polling() {
@@ -146,7 +168,7 @@ Result<std::unique_ptr<Server>> Server::create(ServerOptions options, Handler ro
   if (Result<void> ok = check(options); !ok) return std::move(ok).error();
   auto impl = std::make_unique<Impl>(std::move(options), std::move(root), registry, sink, clock);
   Engine& engine = impl->engine;
-  if (Result<void> ok = engine.acceptor.open(engine.options.listen, engine.options.backlog); !ok) {
+  if (Result<void> ok = engine.acceptor.open(); !ok) {
     return std::move(ok).error();
   }
   for (std::size_t i = 0; i < engine.options.pollers; ++i) {
@@ -157,6 +179,8 @@ Result<std::unique_ptr<Server>> Server::create(ServerOptions options, Handler ro
 }
 
 const HostPort& Server::endpoint() const { return impl_->engine.acceptor.endpoint(); }
+
+const std::string& Server::unix_path() const { return impl_->engine.options.unix_path; }
 
 Result<void> Server::start() {
   Engine& engine = impl_->engine;
@@ -175,9 +199,10 @@ Result<void> Server::start() {
     for (EngineThread* thread : leaders) engine.pool.put_back(*thread);
     return std::move(ok).error().with_context("cannot start the server's monitor");
   }
+  impl_->start_threads_ahead();
   impl_->started = true;
   engine.advance_phase(Phase::kRunning);
-  engine.pollers[0]->watch_listener(engine.acceptor.fd());
+  engine.acceptor.watch();
   for (std::size_t i = 0; i < leaders.size(); ++i) engine.pool.run(*leaders[i], *engine.pollers[i]);
   return {};
 }
@@ -313,7 +338,7 @@ ServerStats Server::stats() const {
   stats.limits_hit = {get(Counter::kLimitConnections), get(Counter::kLimitPerIp),
                       get(Counter::kLimitInFlight),    get(Counter::kLimitThreads),
                       get(Counter::kLimitDescriptors), get(Counter::kLimitFilters),
-                      get(Counter::kAcceptPauses)};
+                      get(Counter::kLimitPeerUser),    get(Counter::kAcceptPauses)};
   stats.queue = {impl_->engine.flight.waiting(), get(Counter::kQueued),
                  get(Counter::kQueueTimeouts), get(Counter::kQueueAbandoned),
                  Duration(get(Counter::kQueueWaitNs))};

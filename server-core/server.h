@@ -56,8 +56,10 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // What it listens on, with the real port.
+  // What it listens on, with the real port; port 0: on no port.
   const HostPort& endpoint() const;
+  // The Unix socket that it listens on; empty: none.
+  const std::string& unix_path() const;
 
   // Starts accepting. resource_exhausted if a thread cannot be started; closed after shutdown() or
   // close(). A second call does nothing.

@@ -33,6 +33,12 @@ struct ServerOptions {
   // are every interface.
   HostPort listen{"127.0.0.1", 0};
 
+  // The path of a Unix socket to listen on as well; alone where `listen` has an empty host. It has
+  // mode 0600, connections of other users than our own and root are dropped (SO_PEERCRED, before a
+  // byte is read), and it is removed when the listener closes. What path is accepted, and what is
+  // replaced there: unix_listener.h. Empty: none.
+  std::string unix_path;
+
   // Certificates and settings of TLS (tls.h); nullptr: without TLS. With it the listener speaks TLS
   // only: HTTP without it gets 400 in clear text, and newcomers over a connection limit are closed
   // without an answer, because a handshake for each would be what the limit protects from.
@@ -131,6 +137,14 @@ struct ServerOptions {
   // First part of the threads' names, at most 5 characters: "vigil" gives "vigil-poll-0",
   // "vigil-work-3".
   std::string thread_name = "vigil";
+
+  // Worker threads that start() starts, beside those that poll: so many handlers can block at once
+  // when the system has no thread or memory left for another one.
+  std::size_t threads_ahead = 0;
+
+  // Descriptors kept back for newcomers when the process has no other left (EMFILE): so many are
+  // served then, those beyond get 503. 0 to 16. What is taken is put back when a connection closes.
+  std::size_t descriptors_reserved = 0;
 
   // The listen(2) backlog; the kernel caps it at net.core.somaxconn.
   int backlog = 4096;

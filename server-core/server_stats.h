@@ -70,6 +70,7 @@ struct ServerStats {
     std::uint64_t threads = 0;        // 503 because no thread could be had
     std::uint64_t descriptors = 0;    // newcomers closed because of EMFILE
     std::uint64_t filters = 0;        // newcomers turned away by the program's own filters
+    std::uint64_t peer_user = 0;      // connections to the Unix socket of another user, dropped
     std::uint64_t accept_pauses = 0;  // times that accepting stopped because a filter said so
   } limits_hit;
 
