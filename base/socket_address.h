@@ -15,4 +15,8 @@ std::string socket_address_text(const sockaddr_storage& address);
 // system call.
 std::string socket_peer_text(int descriptor);
 
+// Whether `address` is a numeric address of this machine's loopback: 127.0.0.0/8, ::1, and the former
+// as a mapped one (::ffff:127.0.0.1). Pure.
+bool is_loopback(const std::string& address);
+
 }  // namespace vigil

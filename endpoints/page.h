@@ -2,6 +2,7 @@
 // mounted on any server.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -24,12 +25,19 @@ struct PageRequest {
   std::stop_token stop;            // stopped when the client is gone: a capture ends early then
 };
 
+// Takes the next part of a response; an error: nobody wants the rest.
+using PageWriter = std::function<Result<void>(std::string_view bytes)>;
+
 // What a page answers.
 struct Page {
   int status = 200;
   std::string content_type = "text/plain; charset=utf-8";
   std::string body;
-  std::string attachment;    // file name for Content-Disposition; empty: shown, not saved
+  std::string attachment;  // file name for Content-Disposition; empty: shown, not saved
+  std::string allow;       // of a 405: the methods that there are
+  // Writes the rest of the body, behind `body`, for pages whose whole would not fit into memory or
+  // takes its time. Called once, on the thread that asked for the page. An error is the writer's.
+  std::function<Result<void>(const PageWriter& write)> stream = {};
   bool pprof_error = false;  // an error that `go tool pprof` shall print: adds X-Go-Pprof: 1
 };
 

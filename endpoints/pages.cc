@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "endpoints/capture_parameters.h"
 #include "endpoints/contention.h"
+#include "endpoints/debug_pages.h"
 #include "endpoints/guard.h"
 #include "endpoints/leakcheck.h"
 #include "endpoints/legacy.h"
@@ -28,6 +29,7 @@ constexpr std::string_view kProfiles = "/debug/pprof/";
 constexpr std::size_t kPostBytesMax = 4 * 1024 * 1024;  // a symbol request: 19 bytes an address
 
 constexpr PageEntry kPages[] = {
+    {.path = "/debug/pprof/", .render = index_page},
     {.path = "/debug/pprof/allocs",
      .render = snapshot_page<take_allocs>,
      .kind = PageKind::kSnapshot,
@@ -187,22 +189,13 @@ std::string client_of(const http::Request& request) {
 
 void write_page(http::ResponseWriter& response, const Page& page) {
   response.status(page.status);
-  http::HeaderMap& headers = response.headers();
-  headers.set("Content-Type", page.content_type);
-  headers.set("X-Content-Type-Options", "nosniff");
-  headers.set("Cache-Control", "no-store");
-  if (page.pprof_error) headers.set("X-Go-Pprof", "1");
-  if (!page.attachment.empty()) {
-    headers.set("Content-Disposition", fmt::format("attachment; filename=\"{}\"", page.attachment));
-  }
+  for (auto& [name, value] : page_headers(page)) response.headers().set(name, value);
   // A client that is gone is no error of ours.
-  (void)response.write(page.body);
-}
-
-// Whether the page will take its time over this request.
-bool takes_its_seconds(const PageEntry& entry, const http::Request& request) {
-  if (entry.kind == PageKind::kCapture || entry.kind == PageKind::kRecording) return true;
-  return entry.kind == PageKind::kSnapshot && request.query("seconds").has_value();
+  if (!response.write(page.body) || !page.stream) return;
+  (void)page.stream([&response](std::string_view bytes) -> Result<void> {
+    if (Result<void> written = response.write(bytes); !written) return written;
+    return response.flush();
+  });
 }
 
 // A capture takes its seconds before the first byte is written: the write deadline counts from
@@ -236,14 +229,8 @@ void serve(const PageEntry& entry, const Services& services, http::ResponseWrite
     body = *std::move(read);
     page_request.body = body;
   }
-  CaptureGate::Pass pass;
-  if (takes_its_seconds(entry, request)) {
-    Result<CaptureGate::Pass> entered = services.captures.enter();
-    if (!entered) return write_page(response, error_page(entered.error()));
-    pass = *std::move(entered);
-    extend_write_deadline(response, request, services);
-  }
-  write_page(response, entry.render(page_request, services));
+  if (takes_its_seconds(entry, page_request)) extend_write_deadline(response, request, services);
+  write_page(response, answer(entry, page_request, services));
 }
 
 void add_route(http::Router& router, std::string pattern, http::Handler handler) {
@@ -303,33 +290,39 @@ code {{ font-size: 90% }}
   return page;
 }
 
-http::Handler debug_handler(const Services& services, leakwatch::TaskRegistry& listener_tasks) {
+Page unknown_page(std::string_view path) {
+  return error_page(404, path.starts_with(kProfiles) ? "Unknown profile" : "404 page not found");
+}
+
+http::Handler debug_handler(const Services& services, leakwatch::TaskRegistry& listener_tasks,
+                            std::string token) {
   http::Router router(listener_tasks);
   for (const PageEntry& entry : kPages) {
     const auto handler = [&entry, &services](http::ResponseWriter& response,
                                              http::Request& request) {
       serve(entry, services, response, request);
     };
-    add_route(router, fmt::format("GET {}", entry.path), handler);
+    const std::string_view end = entry.path.ends_with('/') ? "{$}" : "";  // not all that is below
+    add_route(router, fmt::format("GET {}{}", entry.path, end), handler);
     if (entry.methods == Methods::kGetAndPost) {
-      add_route(router, fmt::format("POST {}", entry.path), handler);
+      add_route(router, fmt::format("POST {}{}", entry.path, end), handler);
     }
   }
-  add_route(router, fmt::format("GET {}{{$}}", kProfiles),
-            [&services](http::ResponseWriter& response, http::Request&) {
-              write_page(response, index_page({}, services));
-            });
   add_route(router, fmt::format("GET {}{{name}}", kProfiles),
-            [](http::ResponseWriter& response, http::Request&) {
-              write_page(response, error_page(404, "Unknown profile"));
+            [](http::ResponseWriter& response, http::Request& request) {
+              write_page(response, unknown_page(request.path()));
             });
-  return [router](http::ResponseWriter& response, http::Request& request) {
-    const auto reason = refusal({.host = request.host(),
-                                 .origin = request.header("Origin"),
-                                 .sec_fetch_site = request.header("Sec-Fetch-Site")});
-    if (reason) return write_page(response, error_page(403, *reason));
-    router(response, request);
-  };
+  return
+      [router, token = std::move(token)](http::ResponseWriter& response, http::Request& request) {
+        const auto refused = refusal({.host = request.host(),
+                                      .origin = request.header("Origin"),
+                                      .sec_fetch_site = request.header("Sec-Fetch-Site"),
+                                      .authorization = request.header("Authorization"),
+                                      .peer = peer_of(request.remote_address().host)},
+                                     token);
+        if (refused) return write_page(response, error_page(refused->status, refused->reason));
+        router(response, request);
+      };
 }
 
 }  // namespace vigil::endpoints

@@ -33,16 +33,20 @@ struct PageEntry {
   std::string_view description = "";
 };
 
-// Every page but the index, in the order in which the index shows them.
+// Every page, the index first, in the order in which the index shows them.
 std::span<const PageEntry> all_pages();
 
 // Go's index: a table of counts and profiles with links, then what each profile is.
 Page index_page(const PageRequest& request, const Services& services);
 
-// What a debug listener runs: the guard (guard.h) around a router of every page.
-// "/debug/pprof/NAME" without a page is Go's 404 "Unknown profile". Both arguments must outlive the
-// handler. `listener_tasks` gets a task for each page that is being served; it is not
+// A path without a page, below "/debug/pprof/" with Go's sentence.
+Page unknown_page(std::string_view path);
+
+// What a debug listener runs: the guard (guard.h) with `token` around a router of every page.
+// "/debug/pprof/NAME" without a page is Go's 404 "Unknown profile". The first two arguments must
+// outlive the handler. `listener_tasks` gets a task for each page that is being served; it is not
 // Services::tasks, because a 30 s profile is not a stuck handler of the program.
-http::Handler debug_handler(const Services& services, leakwatch::TaskRegistry& listener_tasks);
+http::Handler debug_handler(const Services& services, leakwatch::TaskRegistry& listener_tasks,
+                            std::string token = {});
 
 }  // namespace vigil::endpoints

@@ -11,6 +11,7 @@
 #include "endpoints/delta_baselines.h"
 #include "endpoints/metric_sources.h"
 #include "endpoints/profile_totals.h"
+#include "endpoints/reserves.h"
 #include "leakwatch/stack_source.h"
 #include "leakwatch/task_registry.h"
 #include "leakwatch/watchdog.h"
@@ -50,6 +51,9 @@ struct Services {
   sampler::ContentionProfiler* contention = nullptr;
   std::string contention_absent;
   Changes changes = Changes::kRefused;
+
+  // What is kept back for the pages; null: nothing.
+  Reserves* reserves = nullptr;
 
   // Whose numbers the metrics pages show beside the process's own; null: nobody's.
   const MetricSources* sources = nullptr;

@@ -1,0 +1,79 @@
+#include "endpoints/reserves.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <new>
+
+namespace vigil::endpoints {
+namespace {
+
+constexpr std::size_t kPageBytes = 4096;
+
+UniqueFd placeholder() { return UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
+
+bool out_of_descriptors() {
+  const UniqueFd probe = placeholder();
+  return !probe && (errno == EMFILE || errno == ENFILE);
+}
+
+}  // namespace
+
+Reserves::Reserves(ReservesOptions options) : options_(options) {
+  descriptors_.reserve(options_.descriptors);
+  restock_descriptors();
+  restock_memory();
+}
+
+void Reserves::restock_descriptors() {
+  while (descriptors_.size() < options_.descriptors) {
+    UniqueFd next = placeholder();
+    if (!next) return;
+    descriptors_.push_back(std::move(next));
+  }
+}
+
+Reserves::Loan Reserves::lend_descriptors() {
+  std::lock_guard lock(mutex_);
+  if (loans_ == 0) {
+    restock_descriptors();  // what an earlier loan did not get back
+    if (!out_of_descriptors()) return nullptr;
+  }
+  ++loans_;
+  descriptors_.clear();
+  return Loan(this);
+}
+
+void Reserves::end_loan() {
+  std::lock_guard lock(mutex_);
+  if (--loans_ == 0) restock_descriptors();
+}
+
+bool Reserves::release_memory() {
+  std::lock_guard lock(mutex_);
+  if (memory_ == nullptr) return false;
+  memory_.reset();
+  return true;
+}
+
+void Reserves::restock_memory() {
+  std::lock_guard lock(mutex_);
+  if (memory_ != nullptr || options_.memory_bytes == 0) return;
+  memory_.reset(new (std::nothrow) char[options_.memory_bytes]);
+  if (memory_ == nullptr) return;
+  // Not left out by the compiler: what is written may be read by others.
+  volatile char* touched = memory_.get();
+  for (std::size_t i = 0; i < options_.memory_bytes; i += kPageBytes) touched[i] = 1;
+}
+
+std::size_t Reserves::descriptors_held() const {
+  std::lock_guard lock(mutex_);
+  return descriptors_.size();
+}
+
+bool Reserves::memory_held() const {
+  std::lock_guard lock(mutex_);
+  return memory_ != nullptr;
+}
+
+}  // namespace vigil::endpoints
