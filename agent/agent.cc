@@ -1,9 +1,9 @@
 #include "agent/agent.h"
 
-#include <arpa/inet.h>
-
 #include <fstream>
 
+#include "agent/debug_listener.h"
+#include "endpoints/debug_pages.h"
 #include "endpoints/pages.h"
 #include "endpoints/process.h"
 #include "endpoints/services.h"
@@ -23,40 +23,12 @@
 namespace vigil {
 namespace {
 
-constexpr std::size_t kDebugConnectionsMax = 64;
-
-bool is_loopback(const std::string& host) {
-  in_addr v4{};
-  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
-  in6_addr v6{};
-  return inet_pton(AF_INET6, host.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
-}
-
-Result<void> check_loopback(const HostPort& endpoint) {
-  if (is_loopback(endpoint.host)) return {};
-  return Error(
-      ErrorCode::kPermissionDenied,
-      "the debug listener would be reachable from other machines at " + format_host_port(endpoint) +
-          ", and its pages show the inside of this process: bind it to 127.0.0.1 or [::1]");
-}
-
 std::vector<std::string> own_command_line() {
   std::vector<std::string> arguments;
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
   std::string argument;
   while (std::getline(file, argument, '\0')) arguments.push_back(argument);
   return arguments;
-}
-
-http::ServerOptions listener_options(const HostPort& endpoint) {
-  http::ServerOptions options;
-  options.listen = endpoint;
-  options.max_connections = kDebugConnectionsMax;
-  options.max_body_bytes = 4 * 1024 * 1024;
-  options.pollers = 1;
-  options.max_threads = kDebugConnectionsMax + 2;
-  options.thread_name = "vgdbg";
-  return options;
 }
 
 }  // namespace
@@ -88,7 +60,9 @@ struct Agent::Parts {
   endpoints::CaptureGate captures;
   endpoints::ProfileTotals totals;
   endpoints::DeltaBaselines baselines;
+  endpoints::Reserves reserves{{}};
   std::unique_ptr<endpoints::Services> services;
+  std::optional<endpoints::DebugPages> pages;
   std::unique_ptr<http::Server> listener;
 
   Result<void> start_sampler();
@@ -179,11 +153,13 @@ Result<void> Agent::Parts::start_listener(const AgentOptions& options, LogSink& 
       .contention_absent = contention_absent,
       .changes = options.changes == AgentOptions::Changes::kAllowed ? endpoints::Changes::kAllowed
                                                                     : endpoints::Changes::kRefused,
+      .reserves = &reserves,
       .sources = &sources,
       .command_line = endpoints::redacted_arguments(arguments)});
-  auto created = http::Server::create(listener_options(options.debug_listen),
-                                      endpoints::debug_handler(*services, listener_tasks),
-                                      listener_tasks, sink, clock);
+  pages.emplace(*services, options.debug_token);
+  auto created = open_debug_listener(
+      options, endpoints::debug_handler(*services, listener_tasks, options.debug_token),
+      listener_tasks, sink, clock);
   if (!created) return std::move(created).error().with_context("cannot start the debug listener");
   listener = *std::move(created);
   return listener->start();
@@ -191,7 +167,7 @@ Result<void> Agent::Parts::start_listener(const AgentOptions& options, LogSink& 
 
 Result<std::unique_ptr<Agent>> Agent::start(AgentOptions options, leakwatch::TaskRegistry& tasks,
                                             LogSink& sink, Clock& clock) {
-  if (Result<void> checked = check_loopback(options.debug_listen); !checked) {
+  if (Result<void> checked = check_debug_reach(options); !checked) {
     return std::move(checked).error();
   }
   auto parts = std::make_unique<Parts>(tasks, sink, clock);
@@ -216,6 +192,10 @@ Agent::Agent(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Agent::~Agent() = default;
 
 const HostPort& Agent::debug_endpoint() const { return parts_->listener->endpoint(); }
+
+DebugResponse Agent::debug_page(const DebugRequest& request) const {
+  return parts_->pages->handle(request);
+}
 
 void Agent::add_server(std::string name, const http::Server& server, const http::Router& router) {
   // The router is a handle; the copy keeps the routes.

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/result.h"
 #include "base/text.h"
+#include "endpoints/debug_exchange.h"
 #include "leakwatch/stack_source.h"
 #include "leakwatch/task_registry.h"
 #include "leakwatch/watchdog.h"
@@ -32,10 +33,25 @@
 namespace vigil {
 
 struct AgentOptions {
-  // Where the debug pages are served: a loopback address; another one is refused, because the pages
-  // show the inside of the process to whoever asks. Port 0 picks one. To read them from elsewhere:
-  // ssh -L, kubectl port-forward.
+  // Where the debug pages are served: a loopback address. Another one is refused without both
+  // DebugReach::kOtherMachines and a token, because the pages show the inside of the process to
+  // whoever asks. Port 0 picks one. An empty host: no port, only the Unix socket. To read them from
+  // elsewhere: ssh -L, kubectl port-forward.
   HostPort debug_listen{"127.0.0.1", 6060};
+  // The path of a Unix socket that serves them too, to this user and root alone: what path is
+  // accepted, and what is replaced there, server-core/unix_listener.h. Empty: none.
+  std::string debug_unix;
+  // What every request that comes to the address must carry, as "Authorization: Bearer TOKEN". 16 to
+  // 1024 letters, digits and -._~+/=. Empty: none is asked for.
+  std::string debug_token;
+  enum class DebugReach : std::uint8_t { kThisMachine, kOtherMachines };
+  DebugReach debug_reach = DebugReach::kThisMachine;
+  // TLS on the debug listener, so that a token does not cross a network in clear text; nullptr: none.
+  std::shared_ptr<http::TlsContext> debug_tls;
+  // What to do when the port is taken: give up; take the next free one of the following (a host with
+  // several processes); let the kernel choose. The last two are logged as a warning.
+  enum class PortTaken : std::uint8_t { kFail, kNextFree, kAnyFree };
+  PortTaken debug_port_taken = PortTaken::kFail;
 
   // Handlers older than this are flagged with their stack. Zero: no watchdog.
   Duration stuck_after = std::chrono::seconds(5);
@@ -64,9 +80,11 @@ struct AgentOptions {
 class Agent {
  public:
   // Starts everything. `tasks`, `sink` and `clock` must outlive the agent.
-  //   permission_denied   the debug address is not loopback
+  //   permission_denied   the debug address is not loopback (and DebugReach, or the token, is not
+  //                       set); what stands at the Unix socket's path is not ours
   //   busy                its port is taken, or another agent runs in this process
-  //   invalid_argument    a threshold is below the time between the watchdog's passes
+  //   invalid_argument    a threshold is below the time between the watchdog's passes; no address and
+  //                       no Unix socket; a token that is too short
   //   unsupported         what the sampler needs is missing; the sentence says what to install
   static Result<std::unique_ptr<Agent>> start(AgentOptions options, leakwatch::TaskRegistry& tasks,
                                               LogSink& sink, Clock& clock);
@@ -76,8 +94,13 @@ class Agent {
   Agent(const Agent&) = delete;
   Agent& operator=(const Agent&) = delete;
 
-  // The debug listener's address with its real port.
+  // The debug listener's address with its real port; port 0: it has only a Unix socket.
   const HostPort& debug_endpoint() const;
+
+  // Answers a request to a debug page, for a program that serves them with a server that is not
+  // ours: endpoints/debug_exchange.h; agent/adapters has the mounts for cpp-httplib and Boost.Beast.
+  // The same guard stands before them. Thread-safe; does not throw.
+  DebugResponse debug_page(const DebugRequest& request) const;
 
   // Shows a server's numbers on the metrics pages, under the label `server`=`name`; with `router`,
   // its routes' too. May be called at any time, with a different name each. The server (and pool)
