@@ -44,16 +44,20 @@ TEST_CASE("a wait on a fake clock ends at its deadline and not one unit before")
   std::mutex mutex;
   std::condition_variable condition;
   std::atomic<bool> returned{false};
+  std::atomic<int> looks{0};
   const MonotonicTime deadline = clock.now() + 1s;
   std::thread waiter([&] {
     std::unique_lock lock(mutex);
-    while (clock.now() < deadline) clock.wait_until(lock, condition, deadline);
+    while (clock.now() < deadline) {
+      clock.wait_until(lock, condition, deadline);
+      ++looks;
+    }
     returned = true;
   });
   while (clock.waiters() == 0) std::this_thread::yield();
   clock.advance(1s - 1ns);
-  // The waiter re-reads fake time every millisecond; three turns of it see no change.
-  std::this_thread::sleep_for(5ms);
+  // The waiter re-reads fake time every millisecond; three looks of it see no change.
+  for (const int before = looks; looks < before + 3 && !returned;) std::this_thread::yield();
   const bool early = returned;
   clock.advance(1ns);
   waiter.join();
