@@ -2,8 +2,6 @@
 
 #include "sampler/throw_stack.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <atomic>
 #include <future>
@@ -12,9 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "tests/sampler/frame_names.h"
 #include "tests/support/catch.h"
-
-#define VIGIL_TEST_FUNCTION extern "C" __attribute__((noinline, noclone, visibility("default")))
 
 VIGIL_TEST_FUNCTION void vigil_test_thrower(int kind) {
   if (kind == 0) throw std::runtime_error("thrown");
@@ -30,16 +27,6 @@ VIGIL_TEST_FUNCTION void vigil_test_caller(int kind) {
 namespace vigil::sampler {
 namespace {
 
-std::vector<std::string> functions(const Stack& stack) {
-  std::vector<std::string> names;
-  for (const FrameAddress frame : stack.frames) {
-    Dl_info info{};
-    const bool known = dladdr(reinterpret_cast<void*>(frame.lookup()), &info) != 0;
-    names.emplace_back(known && info.dli_sname != nullptr ? info.dli_sname : "?");
-  }
-  return names;
-}
-
 std::exception_ptr caught_from(int kind) {
   try {
     vigil_test_caller(kind);
@@ -50,7 +37,7 @@ std::exception_ptr caught_from(int kind) {
 }
 
 bool names_thrower_then_caller(const Stack& stack) {
-  const auto names = functions(stack);
+  const auto names = frame_names(stack);
   const auto thrower = std::find(names.begin(), names.end(), "vigil_test_thrower");
   return thrower != names.end() && thrower + 1 != names.end() &&
          *(thrower + 1) == "vigil_test_caller";
@@ -60,7 +47,7 @@ TEST_CASE("the stack begins where the exception was thrown") {
   const Stack stack = throw_stack_of(caught_from(0));
   REQUIRE(stack.frames.size() >= 3);
   REQUIRE(stack.frames.size() >= 3);
-  CHECK(functions(stack)[0] == "vigil_test_thrower");
+  CHECK(frame_names(stack)[0] == "vigil_test_thrower");
   CHECK(names_thrower_then_caller(stack));
   CHECK(stack.end == StackEnd::kComplete);
 }
@@ -69,7 +56,7 @@ TEST_CASE("also for what is no std::exception, and for a throw inside a shared l
   CHECK(names_thrower_then_caller(throw_stack_of(caught_from(1))));
   const Stack stack = throw_stack_of(caught_from(7));
   CHECK(names_thrower_then_caller(stack));
-  CHECK(functions(stack)[0] != "vigil_test_thrower");
+  CHECK(frame_names(stack)[0] != "vigil_test_thrower");
 }
 
 TEST_CASE("throws in between, rethrowing, and another thread do not change it") {

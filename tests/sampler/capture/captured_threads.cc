@@ -1,6 +1,6 @@
 #include "tests/sampler/capture/captured_threads.h"
 
-#include <dlfcn.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <utility>
@@ -27,16 +27,6 @@ namespace vigil::sampler {
   }
 }
 
-std::vector<std::string> frame_names(const Stack& stack) {
-  std::vector<std::string> names;
-  for (const FrameAddress& frame : stack.frames) {
-    Dl_info info{};
-    const bool known = dladdr(reinterpret_cast<void*>(frame.lookup()), &info) != 0;
-    names.emplace_back(known && info.dli_sname != nullptr ? info.dli_sname : "");
-  }
-  return names;
-}
-
 bool has_test_functions(const Stack& stack) {
   const std::vector<std::string> names = frame_names(stack);
   const auto is = [](std::string_view part) {
@@ -45,6 +35,14 @@ bool has_test_functions(const Stack& stack) {
   const auto middle = std::find_if(names.begin(), names.end(), is("test_middle"));
   return middle != names.end() && std::next(middle) != names.end() &&
          is("test_outer")(*std::next(middle));
+}
+
+void block_signals(std::atomic<bool>& blocked) {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  blocked = true;
+  blocked.notify_all();
 }
 
 TestThread::TestThread(std::function<void()> body)

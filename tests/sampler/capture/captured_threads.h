@@ -14,6 +14,7 @@
 #include "sampler/signal_channel.h"
 #include "sampler/thread_snapshot.h"
 #include "sampler/unwinder.h"
+#include "tests/sampler/frame_names.h"
 
 namespace vigil::sampler {
 
@@ -25,10 +26,11 @@ void test_middle(const std::function<void()>& body);
 // Spins until `stop`, calling nothing.
 void test_spin(const std::atomic<bool>& stop);
 
-// The names of the dynamic symbols that cover the frames, innermost first; "" where there is none.
-std::vector<std::string> frame_names(const Stack& stack);
 // Whether `stack` has test_middle directly below test_outer, both of them.
 bool has_test_functions(const Stack& stack);
+
+// The calling thread blocks all signals from here on, and says so in `blocked`, with a notification.
+void block_signals(std::atomic<bool>& blocked);
 
 // A thread that runs `body` under test_outer. Its constructor returns once the thread has its id;
 // await_blocked() once it is asleep in `syscall_number`.

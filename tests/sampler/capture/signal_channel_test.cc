@@ -130,14 +130,11 @@ TEST_CASE("a thread that does not answer parks the slot until its late signal") 
   std::atomic<bool> masked{false};
   std::atomic<bool> unmask{false};
   TestThread thread([&] {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, nullptr);
-    masked = true;
-    masked.notify_all();
+    block_signals(masked);
     unmask.wait(false);
-    sigemptyset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    sigset_t none;
+    sigemptyset(&none);
+    pthread_sigmask(SIG_SETMASK, &none, nullptr);
   });
   masked.wait(false);
   REQUIRE(capture->request(thread.tid(), 5) == SignalCapture::Request::kQueued);
@@ -167,11 +164,7 @@ TEST_CASE("a parked slot is free again when its thread is gone") {
   std::atomic<bool> masked{false};
   std::atomic<bool> end{false};
   TestThread thread([&] {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, nullptr);
-    masked = true;
-    masked.notify_all();
+    block_signals(masked);
     end.wait(false);
   });
   masked.wait(false);

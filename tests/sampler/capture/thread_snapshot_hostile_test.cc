@@ -53,11 +53,7 @@ TEST_CASE_METHOD(Sampling, "a spinning thread that blocks all signals is listed"
   std::atomic<bool> stop{false};
   std::atomic<bool> masked{false};
   TestThread thread([&] {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, nullptr);
-    masked = true;
-    masked.notify_all();
+    block_signals(masked);
     test_spin(stop);
   });
   masked.wait(false);

@@ -1,7 +1,5 @@
 #include "sampler/wall_profiler.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -144,11 +142,7 @@ TEST_CASE_METHOD(Wall,
   std::atomic<bool> stop{false};
   std::atomic<bool> masked{false};
   TestThread deaf(in_task("deaf", [&] {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, nullptr);
-    masked = true;
-    masked.notify_all();
+    block_signals(masked);
     test_spin(stop);
   }));
   masked.wait(false);

@@ -1,8 +1,6 @@
 // For tests of the interposed functions: a profiler with everything that it needs, and names.
 #pragma once
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <stdexcept>
 #include <string>
@@ -11,20 +9,9 @@
 
 #include "base/clock.h"
 #include "sampler/contention_profiler.h"
-
-#define VIGIL_TEST_FUNCTION extern "C" __attribute__((noinline, noclone, visibility("default")))
+#include "tests/sampler/frame_names.h"
 
 namespace vigil::sampler::test {
-
-inline std::vector<std::string> names_of(const Stack& stack) {
-  std::vector<std::string> names;
-  for (const FrameAddress frame : stack.frames) {
-    Dl_info info{};
-    const bool known = dladdr(reinterpret_cast<void*>(frame.lookup()), &info) != 0;
-    names.emplace_back(known && info.dli_sname != nullptr ? info.dli_sname : "?");
-  }
-  return names;
-}
 
 inline bool has(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -57,7 +44,7 @@ struct Hooked {
   Sums sums(WaitView view, const std::string& function) {
     Sums sums;
     for (const StackSample& sample : samples(view)) {
-      if (!has(names_of(sample.stack), function)) continue;
+      if (!has(frame_names(sample.stack), function)) continue;
       sums.count += sample.values[0];
       sums.delay_ns += sample.values[1];
     }

@@ -1,5 +1,6 @@
 // The interposed functions in a program of their own: what they count, and that they change nothing.
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -12,8 +13,10 @@
 #include <shared_mutex>
 #include <thread>
 
+#include "base/thread_id.h"
 #include "sampler/contention/wait_tables.h"
 #include "sampler/own_wait.h"
+#include "sampler/proc_thread.h"
 #include "tests/sampler/contention/hooked.h"
 #include "tests/support/catch.h"
 
@@ -100,7 +103,7 @@ TEST_CASE("one holder, eight waiters: the delays add up, and the holder is named
   CHECK(hooked.sums(WaitView::kMutexHolder, "pthread_mutex_unlock").delay_ns >= holder.delay_ns);
   // The leaf is the function that was called, then its caller; none of ours between.
   for (const StackSample& sample : hooked.samples(WaitView::kMutex)) {
-    const auto names = names_of(sample.stack);
+    const auto names = frame_names(sample.stack);
     if (!has(names, "vigil_test_waiter")) continue;
     CHECK(names[0] == "pthread_mutex_lock");
     CHECK(names[1] == "vigil_test_waiter");
@@ -206,17 +209,15 @@ TEST_CASE("shared libraries wait through the hooks too") {
   std::mutex mutex;
   std::condition_variable condition;
   bool ready = false;
+  std::unique_lock lock(mutex);
   std::thread other([&] {
-    std::this_thread::sleep_for(2ms);
-    const std::lock_guard lock(mutex);
+    const std::lock_guard when_it_waits(mutex);
     ready = true;
     condition.notify_one();
   });
-  {
-    // std::condition_variable::wait is in libstdc++.so.
-    std::unique_lock lock(mutex);
-    condition.wait(lock, [&] { return ready; });
-  }
+  // std::condition_variable::wait is in libstdc++.so.
+  condition.wait(lock, [&] { return ready; });
+  lock.unlock();
   other.join();
   CHECK(hooked.sums(WaitView::kBlock, "pthread_cond_wait").count >= 1);
   CHECK(hooked.sums(WaitView::kBlock, "_ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE")
@@ -252,6 +253,15 @@ TEST_CASE("libraries that are opened later find every hook in the executable") {
     Dl_info info{};
     REQUIRE(dladdr(found, &info) != 0);
     CHECK(info.dli_fbase == own.dli_fbase);
+  }
+}
+
+// Until the thread waits in the kernel, or has ended.
+void await_asleep(pid_t thread) {
+  while (true) {
+    const auto stat = read_thread_stat(thread);
+    if (!stat || stat->state == 'S') return;
+    std::this_thread::yield();
   }
 }
 
@@ -301,8 +311,8 @@ TEST_CASE("locks behave as without hooks, switched on or off") {
     errno = 77;
     CHECK(sem_wait(&semaphore) == 0);
     CHECK(errno == 77);
-    std::thread poster([&] {
-      std::this_thread::sleep_for(1ms);
+    std::thread poster([&, waiter = current_thread_id()] {
+      await_asleep(waiter);
       sem_post(&semaphore);
     });
     CHECK(sem_wait(&semaphore) == 0);

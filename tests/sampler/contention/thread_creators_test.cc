@@ -37,9 +37,9 @@ Creators creators_of(Hooked& hooked) {
       creators.before += sample.values[0];
     } else if (sample.stack.frames.front() == FrameAddress::made_up(1)) {
       creators.not_seen += sample.values[0];
-    } else if (has(names_of(sample.stack), "vigil_test_creator")) {
+    } else if (has(frame_names(sample.stack), "vigil_test_creator")) {
       creators.by_test += sample.values[0];
-      CHECK(names_of(sample.stack)[0] == "pthread_create");
+      CHECK(frame_names(sample.stack)[0] == "pthread_create");
     }
   }
   CHECK(profile->made_up_frames.size() == 2);
