@@ -195,7 +195,12 @@ class EngineThread {
   std::string held_;  // a connection's input, while a request in it is served
   RequestParser parser_;
   Exchange exchange_;
-  std::unique_ptr<Http2Exchange> http2_exchange_;  // from its first stream on
+  // From its first stream on. Deleted behind a function of serve_http2.cc: a program that links without_http2.cc instead
+  // has neither.
+  struct Http2ExchangeDelete {
+    void operator()(Http2Exchange* exchange) const noexcept;
+  };
+  std::unique_ptr<Http2Exchange, Http2ExchangeDelete> http2_exchange_;
 
   // The handler that runs, for running_handler().
   std::atomic<std::int64_t> handler_started_ns_{0};  // 0: none

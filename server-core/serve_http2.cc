@@ -17,6 +17,10 @@ constexpr Duration kBatchTime = HandlerProfile::kShort;
 
 }  // namespace
 
+void EngineThread::Http2ExchangeDelete::operator()(Http2Exchange* exchange) const noexcept {
+  delete exchange;
+}
+
 // What a new connection's first bytes are to HTTP/2's preface. The preface is no request of HTTP/1.1,
 // so what may become it must wait for its end.
 EngineThread::Preface EngineThread::compare_with_preface(const Connection& connection,
@@ -109,7 +113,7 @@ bool EngineThread::run_ready(Connection& connection,
 void EngineThread::run_stream(Connection& connection, const std::shared_ptr<Http2Connection>& http2,
                               Http2Stream& stream) {
   try {
-    if (!http2_exchange_) http2_exchange_ = std::make_unique<Http2Exchange>(*this);
+    if (!http2_exchange_) http2_exchange_.reset(new Http2Exchange(*this));
     serve_stream(connection, http2, stream);
   } catch (const std::bad_alloc&) {
     counters.add(Counter::kOutOfMemory);
