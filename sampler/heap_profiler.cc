@@ -78,7 +78,7 @@ Result<std::unique_ptr<HeapProfiler>> HeapProfiler::create(Modules& modules, Unw
     state->on_tcmalloc = true;
     state->found = tcmalloc_api::sample_parameter().load(std::memory_order_relaxed);
     if (vigil_tcmalloc_samples_are_seen == nullptr) state->columns = HeapColumns::kInuse;
-  } else if (vigil_malloc_is_interposed == nullptr) {
+  } else if (vigil_malloc_is_interposed == nullptr || vigil_malloc_is_interposed() == 0) {
     return Error(ErrorCode::kUnsupported,
                  "a heap profile needs a sampler in the allocator, and this program has none: link "
                  "it with tcmalloc (-ltcmalloc, "

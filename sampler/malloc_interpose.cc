@@ -11,6 +11,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -117,45 +118,43 @@ __attribute__((noinline)) void forget(void* object) { (void)recorder::record_fre
   next.free(object);
 }
 
-// As the standard says ([new.delete.single]): the new-handler is called until it gives up.
-template <typename Allocate>
-__attribute__((noinline)) void* new_or_throw(Allocate again) {
-  while (true) {
-    if (void* object = again()) return object;
-    const std::new_handler handler = std::get_new_handler();
-    if (handler == nullptr) throw std::bad_alloc();
-    handler();
+// Where there is no memory, the C++ runtime's own operator says so: the program's new-handler and its exceptions are
+// there, not in the runtime that may be linked into this library. A process without one has no handler either.
+template <typename Operator, typename... Arguments>
+__attribute__((noinline)) void* ask_runtime(const char* name, Arguments... arguments) {
+  if (void* found = ::dlsym(RTLD_NEXT, name)) {
+    return reinterpret_cast<Operator*>(found)(arguments...);
   }
+  throw std::bad_alloc();
 }
 
-[[gnu::always_inline]] inline void* new_object(std::size_t bytes) {
-  if (bytes == 0) bytes = 1;
-  if (void* object = allocate(bytes)) [[likely]]
-    return object;
-  return new_or_throw([bytes] { return allocate(bytes); });
-}
-
-void* new_aligned(std::size_t bytes, std::align_val_t alignment) {
-  return new_or_throw([=] {
-    return allocate_aligned(static_cast<std::size_t>(alignment), bytes == 0 ? 1 : bytes);
-  });
-}
-
-template <typename Allocate>
-void* new_or_null(Allocate allocate_it) noexcept {
+template <typename Operator, typename... Arguments>
+void* ask_runtime_or_null(const char* name, Arguments... arguments) noexcept {
   try {
-    return allocate_it();
+    return ask_runtime<Operator>(name, arguments...);
   } catch (...) {
     return nullptr;
   }
+}
+
+// A multiple of the alignment, which aligned_alloc of some allocators insists on.
+std::size_t rounded_up(std::size_t bytes, std::align_val_t alignment) {
+  const auto unit = static_cast<std::size_t>(alignment);
+  return (std::max<std::size_t>(bytes, 1) + unit - 1) / unit * unit;
 }
 
 }  // namespace
 
 #define VIGIL_EXPORT __attribute__((visibility("default")))
 
-// HeapProfiler looks for this name.
-extern "C" VIGIL_EXPORT int vigil_malloc_is_interposed() { return 1; }
+// HeapProfiler looks for this name. Whether the program's malloc is really ours: one that the program itself defines, or
+// that stands in front of a library opened at run time, passes it by.
+extern "C" VIGIL_EXPORT int vigil_malloc_is_interposed() {
+  recorder::heap_countdown.left = 0;
+  void* volatile object = malloc(1);
+  free(object);
+  return recorder::heap_countdown.left != 0 ? 1 : 0;  // drawn anew, by us
+}
 
 extern "C" {
 
@@ -214,49 +213,64 @@ VIGIL_EXPORT void* pvalloc(std::size_t bytes) noexcept {
 
 }  // extern "C"
 
-VIGIL_EXPORT void* operator new(std::size_t bytes) { return new_object(bytes); }
-VIGIL_EXPORT void* operator new[](std::size_t bytes) { return new_object(bytes); }
-VIGIL_EXPORT void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  return new_or_null([bytes] { return new_object(bytes); });
+// Through malloc and free, whosever they are: in a program that defines its own, ours are passed by, and what its
+// libraries get from new must come from there.
+VIGIL_EXPORT void* operator new(std::size_t bytes) {
+  if (void* object = malloc(bytes == 0 ? 1 : bytes)) [[likely]]
+    return object;
+  return ask_runtime<void*(std::size_t)>("_Znwm", bytes);
 }
-VIGIL_EXPORT void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
-  return new_or_null([bytes] { return new_object(bytes); });
+VIGIL_EXPORT void* operator new[](std::size_t bytes) { return operator new(bytes); }
+VIGIL_EXPORT void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  if (void* object = malloc(bytes == 0 ? 1 : bytes)) [[likely]]
+    return object;
+  using Operator = void*(std::size_t, const std::nothrow_t*);
+  return ask_runtime_or_null<Operator>("_ZnwmRKSt9nothrow_t", bytes, &std::nothrow);
+}
+VIGIL_EXPORT void* operator new[](std::size_t bytes, const std::nothrow_t& nothrow) noexcept {
+  return operator new(bytes, nothrow);
 }
 VIGIL_EXPORT void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  return new_aligned(bytes, alignment);
+  if (void* object = aligned_alloc(static_cast<std::size_t>(alignment),
+                                   rounded_up(bytes, alignment))) [[likely]]
+    return object;
+  return ask_runtime<void*(std::size_t, std::align_val_t)>("_ZnwmSt11align_val_t", bytes,
+                                                           alignment);
 }
 VIGIL_EXPORT void* operator new[](std::size_t bytes, std::align_val_t alignment) {
-  return new_aligned(bytes, alignment);
+  return operator new(bytes, alignment);
 }
 VIGIL_EXPORT void* operator new(std::size_t bytes, std::align_val_t alignment,
                                 const std::nothrow_t&) noexcept {
-  return new_or_null([=] { return new_aligned(bytes, alignment); });
+  if (void* object = aligned_alloc(static_cast<std::size_t>(alignment),
+                                   rounded_up(bytes, alignment))) [[likely]]
+    return object;
+  using Operator = void*(std::size_t, std::align_val_t, const std::nothrow_t*);
+  return ask_runtime_or_null<Operator>("_ZnwmSt11align_val_tRKSt9nothrow_t", bytes, alignment,
+                                       &std::nothrow);
 }
 VIGIL_EXPORT void* operator new[](std::size_t bytes, std::align_val_t alignment,
-                                  const std::nothrow_t&) noexcept {
-  return new_or_null([=] { return new_aligned(bytes, alignment); });
+                                  const std::nothrow_t& nothrow) noexcept {
+  return operator new(bytes, alignment, nothrow);
 }
-
-VIGIL_EXPORT void operator delete(void* object) noexcept { release(object); }
-VIGIL_EXPORT void operator delete[](void* object) noexcept { release(object); }
-VIGIL_EXPORT void operator delete(void* object, std::size_t) noexcept { release(object); }
-VIGIL_EXPORT void operator delete[](void* object, std::size_t) noexcept { release(object); }
-VIGIL_EXPORT void operator delete(void* object, const std::nothrow_t&) noexcept { release(object); }
-VIGIL_EXPORT void operator delete[](void* object, const std::nothrow_t&) noexcept {
-  release(object);
-}
-VIGIL_EXPORT void operator delete(void* object, std::align_val_t) noexcept { release(object); }
-VIGIL_EXPORT void operator delete[](void* object, std::align_val_t) noexcept { release(object); }
+VIGIL_EXPORT void operator delete(void* object) noexcept { free(object); }
+VIGIL_EXPORT void operator delete[](void* object) noexcept { free(object); }
+VIGIL_EXPORT void operator delete(void* object, std::size_t) noexcept { free(object); }
+VIGIL_EXPORT void operator delete[](void* object, std::size_t) noexcept { free(object); }
+VIGIL_EXPORT void operator delete(void* object, const std::nothrow_t&) noexcept { free(object); }
+VIGIL_EXPORT void operator delete[](void* object, const std::nothrow_t&) noexcept { free(object); }
+VIGIL_EXPORT void operator delete(void* object, std::align_val_t) noexcept { free(object); }
+VIGIL_EXPORT void operator delete[](void* object, std::align_val_t) noexcept { free(object); }
 VIGIL_EXPORT void operator delete(void* object, std::size_t, std::align_val_t) noexcept {
-  release(object);
+  free(object);
 }
 VIGIL_EXPORT void operator delete[](void* object, std::size_t, std::align_val_t) noexcept {
-  release(object);
+  free(object);
 }
 VIGIL_EXPORT void operator delete(void* object, std::align_val_t, const std::nothrow_t&) noexcept {
-  release(object);
+  free(object);
 }
 VIGIL_EXPORT void operator delete[](void* object, std::align_val_t,
                                     const std::nothrow_t&) noexcept {
-  release(object);
+  free(object);
 }
