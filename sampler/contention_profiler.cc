@@ -40,6 +40,12 @@ constexpr const char* kNotSeenFrame = "[creator not seen]";
 
 constinit std::atomic<bool> g_exists{false};
 
+// The child of a fork has no collector (and its hooks are off: tables_setup.cc); it may have one of its own.
+void have_children_begin_anew() {
+  static std::once_flag once;
+  std::call_once(once, [] { ::pthread_atfork(nullptr, nullptr, [] { g_exists.store(false); }); });
+}
+
 Duration thread_cpu_time() {
   timespec time{};
   ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
@@ -353,6 +359,7 @@ Result<std::unique_ptr<ContentionProfiler>> ContentionProfiler::create_without_h
   if (Result<void> checked = check_rate(options.rate); !checked) return std::move(checked).error();
   auto tables = contention::prepare_tables();
   if (!tables) return std::move(tables).error();
+  have_children_begin_anew();
   if (g_exists.exchange(true)) {
     return Error(ErrorCode::kBusy, "contention is being profiled already in this process");
   }

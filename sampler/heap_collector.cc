@@ -45,8 +45,12 @@ Result<void> make_slots() {
     slots[i].stack = static_cast<std::byte*>(memory) + i * sigsafe::kHeapStackMax;
   }
   heap_recorder.main_stack_end.store(reinterpret_cast<std::uintptr_t>(__libc_stack_end));
-  // The child has no collector, and must not write into slots that its parent's thread may have been reading.
-  ::pthread_atfork(nullptr, nullptr, [] { heap_recorder.interval.store(0); });
+  // The child has no collector, and must not write into slots that its parent's thread may have been reading. It may have
+  // a collector of its own, to which the slots in kWriting are lost.
+  ::pthread_atfork(nullptr, nullptr, [] {
+    heap_recorder.interval.store(0);
+    heap_recorder.owner.store(nullptr);
+  });
   heap_recorder.slots.store(slots.data());
   return {};
 }

@@ -1,5 +1,6 @@
 #include "sampler/signal_channel.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <string>
@@ -35,6 +37,18 @@ constexpr std::uint32_t kSlotsMax = 4096;
 constinit std::atomic<int> g_owned_signal{0};
 // Held from install() to the destructor.
 constinit std::atomic<bool> g_installed{false};
+
+// A child of fork(2) has no collector that would read its tables, and can install a channel of its own. The handler
+// stays on its signal, inert.
+void have_children_begin_anew() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    ::pthread_atfork(nullptr, nullptr, [] {
+      sigsafe::forget_parent();
+      g_installed.store(false);
+    });
+  });
+}
 
 // The kernel's struct sigaction. glibc's own differs, and its sigaction() may be intercepted:
 // ThreadSanitizer's delays a signal until the thread's next library call, and then the registers no
@@ -156,6 +170,7 @@ Result<std::unique_ptr<SignalChannel>> SignalChannel::install(const SignalChanne
   if (g_installed.exchange(true)) {
     return Error(ErrorCode::kBusy, "the sampler's signal handler is installed already");
   }
+  have_children_begin_anew();
   const auto give_up = [](Error error) {
     g_installed.store(false);
     return error;

@@ -36,7 +36,7 @@ struct SignalCounters {
   std::uint64_t foreign = 0;        // signals of our number that were not ours; ignored
 };
 
-// At most one is installed in a process at a time. install() and the destructor are not to be
+// At most one is installed in a process at a time; a child of fork(2) has none, and may install its own. install() and the destructor are not to be
 // called from a signal handler; everything else is thread-safe.
 class SignalChannel {
  public:

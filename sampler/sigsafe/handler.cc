@@ -143,6 +143,11 @@ Tables* exchange_tables(Tables* tables) noexcept { return g_tables.exchange(tabl
 
 std::uint32_t handlers_in_flight() noexcept { return g_in_flight.load(); }
 
+void forget_parent() noexcept {
+  g_tables.store(nullptr);
+  g_in_flight.store(0);
+}
+
 void on_signal(int /*signal_number*/, siginfo_t* info, void* context) noexcept {
   const ErrnoGuard errno_guard;
   g_in_flight.fetch_add(1);

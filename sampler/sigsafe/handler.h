@@ -18,6 +18,9 @@ Tables* exchange_tables(Tables* tables) noexcept;
 // handler uses the old tables any more.
 std::uint32_t handlers_in_flight() noexcept;
 
+// In a child of fork(2): its tables are its parent's, and the handlers in flight too.
+void forget_parent() noexcept;
+
 // The handler, for sigaction with SA_SIGINFO.
 //  - SI_QUEUE from this process, si_value naming a slot in state kRequested with that generation:
 //  fills the slot.
