@@ -1,0 +1,146 @@
+#include "agent/environment.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <string_view>
+#include <utility>
+
+#include "base/text.h"
+
+namespace vigil {
+namespace {
+
+// Which programs an agent is for.
+constexpr const char* kProgramVariable = "VIGIL_PROGRAM";
+constexpr std::int64_t kHeapSampleBytesMax = std::int64_t{1} << 30;
+
+Result<void> refuse(std::string what) {
+  return Error(ErrorCode::kInvalidArgument, std::move(what));
+}
+
+// "127.0.0.1:6060", "[::1]:0", or a port alone, which is one of 127.0.0.1.
+Result<void> set_listen(ResidentOptions& options, std::string_view text) {
+  if (const auto port = parse_integer(text, 0, 65'535)) {
+    options.agent.debug_listen = {"127.0.0.1", static_cast<std::uint16_t>(*port)};
+    return {};
+  }
+  auto address = parse_host_port(text);
+  if (!address) return std::move(address).error();
+  options.agent.debug_listen = *std::move(address);
+  return {};
+}
+
+Result<void> set_port_taken(ResidentOptions& options, std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, PortTaken>, 3> kChoices = {
+      {{"next", PortTaken::kNext}, {"any", PortTaken::kAny}, {"fail", PortTaken::kFail}}};
+  for (const auto& [name, choice] : kChoices) {
+    if (text != name) continue;
+    options.port_taken = choice;
+    return {};
+  }
+  return refuse("not next, any or fail");
+}
+
+// "1" or "0".
+template <typename T>
+Result<void> set_switch(T& target, T on, T off, std::string_view text) {
+  if (text != "0" && text != "1") return refuse("not 0 or 1");
+  target = text == "1" ? on : off;
+  return {};
+}
+
+Result<void> set_duration(Duration& target, std::string_view text) {
+  const auto duration = parse_duration(text);
+  if (!duration) return duration.error();
+  target = *duration;
+  return {};
+}
+
+Result<void> set_heap_sample(ResidentOptions& options, std::string_view text) {
+  const auto bytes = parse_integer(text, 0, kHeapSampleBytesMax);
+  if (!bytes) return bytes.error();
+  options.agent.heap_sample_bytes = *bytes;
+  return {};
+}
+
+Result<void> set_log(ResidentOptions& options, std::string_view text) {
+  if (text != "stderr" && text != "off" && !text.starts_with('/')) {
+    return refuse("not stderr, off or the absolute path of a file");
+  }
+  options.log = text;
+  return {};
+}
+
+struct Variable {
+  const char* name;
+  Result<void> (*set)(ResidentOptions& options, std::string_view text);
+};
+
+constexpr std::array kVariables = {
+    Variable{"VIGIL_LISTEN", set_listen},
+    Variable{"VIGIL_PORT_TAKEN", set_port_taken},
+    Variable{"VIGIL_FOLLOW_FORK",
+             [](ResidentOptions& options, std::string_view text) {
+               return set_switch(options.follow_fork, FollowFork::kYes, FollowFork::kNo, text);
+             }},
+    Variable{"VIGIL_STUCK_AFTER",
+             [](ResidentOptions& options, std::string_view text) {
+               return set_duration(options.agent.stuck_after, text);
+             }},
+    Variable{"VIGIL_HEAP_SAMPLE", set_heap_sample},
+    Variable{"VIGIL_CONTENTION_RATE",
+             [](ResidentOptions& options, std::string_view text) {
+               return set_duration(options.agent.contention_rate, text);
+             }},
+    Variable{"VIGIL_ALLOW_CHANGES",
+             [](ResidentOptions& options, std::string_view text) {
+               using Changes = AgentOptions::Changes;
+               return set_switch(options.agent.changes, Changes::kAllowed, Changes::kRefused, text);
+             }},
+    Variable{"VIGIL_LOG", set_log},
+};
+
+// Whether `program` is one of the names in `list`, separated by commas.
+bool names(std::string_view list, std::string_view program) {
+  while (!list.empty()) {
+    const std::size_t comma = std::min(list.find(','), list.size());
+    if (list.substr(0, comma) == program) return true;
+    list.remove_prefix(std::min(comma + 1, list.size()));
+  }
+  return false;
+}
+
+bool is_set(const char* value) { return value != nullptr && *value != '\0'; }
+
+}  // namespace
+
+bool is_agent_variable(std::string_view name) {
+  return name == kProgramVariable ||
+         std::any_of(kVariables.begin(), kVariables.end(),
+                     [name](const Variable& variable) { return name == variable.name; });
+}
+
+Result<std::optional<ResidentOptions>> agent_environment(const EnvironmentLookup& lookup,
+                                                         std::string_view program, int self) {
+  if (!is_set(lookup("VIGIL_LISTEN"))) return std::optional<ResidentOptions>();
+  if (const char* const programs = lookup(kProgramVariable); is_set(programs)) {
+    if (!names(programs, program)) return std::optional<ResidentOptions>();
+  }
+  ResidentOptions options;
+  options.program = program;
+  for (const Variable& variable : kVariables) {
+    const char* const value = lookup(variable.name);
+    if (!is_set(value)) continue;
+    if (Result<void> set = variable.set(options, value); !set) {
+      return Error(ErrorCode::kInvalidArgument,
+                   std::string(variable.name) + "=" + value + ": " + set.error().message());
+    }
+  }
+  const char* const owner = lookup(kOwnerVariable);
+  const bool descends = is_set(owner) && owner != std::to_string(self);
+  if (descends && options.follow_fork == FollowFork::kNo) return std::optional<ResidentOptions>();
+  return std::optional(std::move(options));
+}
+
+}  // namespace vigil
