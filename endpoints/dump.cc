@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "leakwatch/async_task.h"
 #include "sampler/thread_work.h"
 
 namespace vigil::endpoints {
@@ -45,6 +46,12 @@ std::string labels_of(std::string_view task_label, const LiveStack* stack) {
   return out.empty() ? out : out + "}";
 }
 
+std::string thread_of(const TaskInfo& task, const LiveStack* stack) {
+  if (task.waiting()) return "waits on no thread";
+  return fmt::format("thread {} {}", task.thread,
+                     stack ? valid_utf8(stack->thread_name) : "(gone)");
+}
+
 void append_task(std::string& out, const TaskInfo& task, const LiveStack* stack,
                  MonotonicTime now) {
   const Duration age = task.age(now);
@@ -52,9 +59,9 @@ void append_task(std::string& out, const TaskInfo& task, const LiveStack* stack,
                  static_cast<std::uint64_t>(task.id), stack ? stack->state : "gone",
                  minutes_of(age), labels_of(task.label, stack));
   if (stack) out += format_stack(*stack);
-  fmt::format_to(std::back_inserter(out), "# task {}: {}, age {}, thread {} {}\n",
+  fmt::format_to(std::back_inserter(out), "# task {}: {}, age {}, {}\n",
                  static_cast<std::uint64_t>(task.id), valid_utf8(task.label), format_duration(age),
-                 task.thread, stack ? valid_utf8(stack->thread_name) : "(gone)");
+                 thread_of(task, stack));
   if (task.parent != leakwatch::TaskId::kNone) {
     fmt::format_to(std::back_inserter(out), "# inside task {}\n",
                    static_cast<std::uint64_t>(task.parent));
@@ -72,16 +79,23 @@ void append_thread(std::string& out, const LiveStack& stack) {
 }  // namespace
 
 std::string format_dump(const std::vector<TaskInfo>& tasks, const std::vector<LiveStack>& stacks,
-                        MonotonicTime now) {
+                        MonotonicTime now, const AwaitStacks& awaits) {
   std::unordered_map<pid_t, const LiveStack*> by_thread;
   for (const LiveStack& stack : stacks) by_thread.emplace(stack.thread, &stack);
+
+  const auto stack_of = [&](const TaskInfo& task) -> const LiveStack* {
+    if (const auto awaits_at = awaits.find(task.id); awaits_at != awaits.end()) {
+      return &awaits_at->second;
+    }
+    const auto stack = by_thread.find(task.thread);
+    return stack == by_thread.end() ? nullptr : stack->second;
+  };
 
   std::string out;
   std::unordered_set<pid_t> with_task;
   for (const TaskInfo& task : tasks) {
     if (!out.empty()) out += '\n';
-    const auto stack = by_thread.find(task.thread);
-    append_task(out, task, stack == by_thread.end() ? nullptr : stack->second, now);
+    append_task(out, task, stack_of(task), now);
     with_task.insert(task.thread);
   }
   for (const LiveStack& stack : stacks) {
@@ -90,6 +104,15 @@ std::string format_dump(const std::vector<TaskInfo>& tasks, const std::vector<Li
     append_thread(out, stack);
   }
   return out;
+}
+
+AwaitStacks await_stacks(const leakwatch::TaskRegistry& registry,
+                         const std::vector<TaskInfo>& tasks) {
+  AwaitStacks stacks;
+  for (const TaskInfo& task : tasks) {
+    if (task.waiting()) stacks.emplace(task.id, leakwatch::await_stack(registry, task));
+  }
+  return stacks;
 }
 
 }  // namespace vigil::endpoints

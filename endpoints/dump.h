@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/clock.h"
@@ -20,8 +21,15 @@ namespace vigil::endpoints {
 //
 // A task's number is its id; a thread's is the kernel's. Minutes appear from one on, as in Go; the
 // last line has the exact age. A thread that could not be captured keeps its block, with the reason
-// in brackets. Pure.
+// in brackets. A task that waits on no thread shows what is in `awaits` for it: the functions that
+// await one another. Pure.
+using AwaitStacks = std::unordered_map<leakwatch::TaskId, leakwatch::LiveStack>;
 std::string format_dump(const std::vector<leakwatch::TaskInfo>& tasks,
-                        const std::vector<leakwatch::LiveStack>& stacks, MonotonicTime now);
+                        const std::vector<leakwatch::LiveStack>& stacks, MonotonicTime now,
+                        const AwaitStacks& awaits = {});
+
+// Of those of `tasks` that wait on no thread.
+AwaitStacks await_stacks(const leakwatch::TaskRegistry& registry,
+                         const std::vector<leakwatch::TaskInfo>& tasks);
 
 }  // namespace vigil::endpoints

@@ -63,7 +63,9 @@ Result<sampler::StackProfile> take_goroutine(const PageRequest& request, const S
 Page goroutine_page(const PageRequest& request, const Services& services) {
   if (lenient_integer(request, "debug") >= 2 && !request.query.contains("seconds")) {
     const auto stacks = services.stacks.capture_all(services.clock.now() + services.dump_timeout);
-    return text_page(format_dump(services.tasks.snapshot(), stacks, services.clock.now()));
+    const auto tasks = services.tasks.snapshot();
+    return text_page(
+        format_dump(tasks, stacks, services.clock.now(), await_stacks(services.tasks, tasks)));
   }
   return snapshot_page_of(request, services, take_goroutine);
 }

@@ -219,16 +219,20 @@ std::string holder_of(const StuckReport& report) {
                      format_stack(report.holder->stack));
 }
 
+std::string thread_of(const StuckReport& report) {
+  if (report.stack.thread == 0) return "on no thread";
+  return fmt::format("thread {} {}", report.stack.thread, valid_utf8(report.stack.thread_name));
+}
+
 void append_report(std::string& out, const StuckReport& report, MonotonicTime now) {
   const bool stuck = report.state == leakwatch::EpisodeState::kStuck;
   const Duration age = stuck ? report.task.age(now) : report.total_age;
   fmt::format_to(
       std::back_inserter(out),
-      "\nreport {}: {}, {}{}, age {} (flagged at {})\ntask {}, thread {} {} [{}{}]\n{}{}{}",
-      report.number, valid_utf8(report.task.label), reasons_of(report),
-      episode_state_name(report.state), format_duration(age),
-      format_duration(report.age_when_flagged), static_cast<std::uint64_t>(report.task.id),
-      report.task.thread, valid_utf8(report.stack.thread_name), report.stack.state,
+      "\nreport {}: {}, {}{}, age {} (flagged at {})\ntask {}, {} [{}{}]\n{}{}{}", report.number,
+      valid_utf8(report.task.label), reasons_of(report), episode_state_name(report.state),
+      format_duration(age), format_duration(report.age_when_flagged),
+      static_cast<std::uint64_t>(report.task.id), thread_of(report), report.stack.state,
       waits_for(report.stack), details_of(report), format_stack(report.stack), holder_of(report));
 }
 
@@ -312,7 +316,8 @@ Page tasks_page(const PageRequest& request, const Services& services) {
     out += fmt::format("{:>10} {:>10} {:>8}  {}\n", "ID", "AGE", "THREAD", "LABEL");
   for (const TaskInfo& task : tasks) {
     out += fmt::format("{:>10} {:>10} {:>8}  {}\n", static_cast<std::uint64_t>(task.id),
-                       format_duration(task.age(now)), task.thread, valid_utf8(task.label));
+                       format_duration(task.age(now)),
+                       task.waiting() ? "-" : fmt::to_string(task.thread), valid_utf8(task.label));
   }
   return text_page(std::move(out));
 }

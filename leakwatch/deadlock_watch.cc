@@ -39,7 +39,9 @@ bool contains(const std::vector<WaitCycle>& cycles, const WaitCycle& cycle) {
 std::vector<pid_t> DeadlockWatch::threads_to_look_at(std::span<const TaskInfo> live) {
   std::vector<pid_t> threads;
   threads.reserve(live.size());
-  for (const TaskInfo& task : live) threads.push_back(task.thread);
+  for (const TaskInfo& task : live) {
+    if (!task.waiting()) threads.push_back(task.thread);
+  }
   std::sort(threads.begin(), threads.end());
   threads.erase(std::unique(threads.begin(), threads.end()), threads.end());
   if (threads.size() > kThreadsMax) {

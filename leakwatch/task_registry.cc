@@ -9,7 +9,7 @@
 namespace vigil::leakwatch {
 namespace {
 
-constinit std::atomic<TaskBegunHook> task_begun_hook{nullptr};
+constinit std::atomic<TaskBegunHook> begun_hook{nullptr};
 
 // Spreads threads over the free lists. Consecutive threads get consecutive lists.
 std::uint32_t thread_number() {
@@ -31,8 +31,10 @@ std::uint64_t generation_of(std::uint64_t sequence) { return sequence / kNextGen
 }  // namespace
 
 void set_task_begun_hook(TaskBegunHook hook) noexcept {
-  task_begun_hook.store(hook, std::memory_order_release);
+  begun_hook.store(hook, std::memory_order_release);
 }
+
+TaskBegunHook task_begun_hook() noexcept { return begun_hook.load(std::memory_order_relaxed); }
 
 struct alignas(64) TaskRegistry::Slot {
   std::atomic<std::uint64_t> sequence{kFree};
@@ -56,6 +58,10 @@ struct TaskRegistry::Extra {
   std::atomic<std::uint64_t> sequence{kFree};
   std::atomic<const TaskRequest*> request{nullptr};
   std::atomic<std::uint32_t> stuck_after_ms{0};  // 0: no threshold of its own
+  // Of an AsyncTask. `moves` changes with each store to the slot's `thread` and behind it, so who
+  // finds both as they were has seen one stay.
+  std::atomic<std::uint32_t> moves{0};
+  std::atomic<const AwaitFrame*> waits_at{nullptr};
 };
 
 // A stack of free slots (Treiber's). `head` packs a tag and the top slot's index; the tag moves
@@ -140,7 +146,8 @@ void TaskRegistry::push_free(std::uint32_t slot) {
                                             std::memory_order_relaxed));
 }
 
-TaskRegistry::Claim TaskRegistry::begin(TaskLabel label, const TaskStart& start, ScopeId scope) {
+TaskRegistry::Claim TaskRegistry::begin(TaskLabel label, const TaskStart& start, ScopeId scope,
+                                        pid_t thread) {
   const std::uint32_t index = pop_free(thread_number());
   if (index == kNoSlot) {
     untracked_.fetch_add(1, std::memory_order_relaxed);
@@ -154,7 +161,7 @@ TaskRegistry::Claim TaskRegistry::begin(TaskLabel label, const TaskStart& start,
                             std::memory_order_release);
   slot.label.store(label.name_, std::memory_order_release);
   slot.parent.store(start.parent, std::memory_order_release);
-  slot.thread.store(current_thread_id(), std::memory_order_release);
+  slot.thread.store(thread, std::memory_order_release);
   slot.stalled_after_ms.store(0, std::memory_order_release);
   slot.scope.store(scope, std::memory_order_release);
   slot.sequence.store(sequence + kLive, std::memory_order_release);
@@ -197,6 +204,8 @@ TaskRegistry::Extra* TaskRegistry::extra_of(Claim claim) {
   if (extra.sequence.load(std::memory_order_relaxed) != sequence) {
     extra.request.store(nullptr, std::memory_order_release);
     extra.stuck_after_ms.store(0, std::memory_order_release);
+    extra.moves.store(0, std::memory_order_release);
+    extra.waits_at.store(nullptr, std::memory_order_release);
     extra.sequence.store(sequence, std::memory_order_release);
   }
   return &extra;
@@ -213,6 +222,29 @@ void TaskRegistry::mark_allowed(Claim claim, Duration stuck_after) {
     extra->stuck_after_ms.store(std::chrono::duration_cast<Milliseconds>(kept).count(),
                                 std::memory_order_release);
   }
+}
+
+void TaskRegistry::mark_entered(Claim claim) {
+  Extra* const extra = extra_of(claim);
+  if (extra == nullptr) return;
+  slots_[claim.slot].thread.store(current_thread_id(), std::memory_order_release);
+  extra->moves.fetch_add(1, std::memory_order_release);
+}
+
+void TaskRegistry::mark_left(Claim claim, const AwaitFrame* place) {
+  Extra* const extra = extra_of(claim);
+  if (extra == nullptr) return;
+  extra->waits_at.store(place, std::memory_order_release);
+  slots_[claim.slot].thread.store(0, std::memory_order_release);
+  extra->moves.fetch_add(1, std::memory_order_release);
+}
+
+const AwaitFrame* TaskRegistry::waits_at(const TaskInfo& task) const {
+  if (!task.waiting()) return nullptr;
+  const AwaitFrame* const place =
+      extras_[slot_of(task.id)].waits_at.load(std::memory_order_acquire);
+  const auto still = find(task.id);
+  return still && still->waiting() && still->moves == task.moves ? place : nullptr;
 }
 
 std::optional<RequestInfo> TaskRegistry::request_of(TaskId id) const {
@@ -262,6 +294,7 @@ std::optional<TaskInfo> TaskRegistry::read(std::uint32_t index) const {
   if (extra.sequence.load(std::memory_order_acquire) == before) {
     info.stuck_after =
         std::chrono::milliseconds(extra.stuck_after_ms.load(std::memory_order_acquire));
+    info.moves = extra.moves.load(std::memory_order_acquire);
   }
   // Moved meanwhile: that task has ended, and one that began just now is nobody's concern yet.
   if (slot.sequence.load(std::memory_order_acquire) != before) return std::nullopt;
@@ -307,23 +340,27 @@ TaskRegistry::Counters TaskRegistry::counters() const {
   return counters;
 }
 
-Task::Task(TaskRegistry& registry, TaskLabel label, const TaskStart& start)
-    : registry_(registry), outer_(TaskRegistry::current_), outer_scope_(current_scope()) {
-  TaskStart with_parent = start;
-  ScopeId scope = outer_scope_;
+TaskStart TaskRegistry::with_parent(const TaskStart& start, ScopeId& scope) const {
+  TaskStart complete = start;
   if (start.parent == TaskId::kNone) {
-    with_parent.parent = current();
-  } else if (const auto parent = registry.find(start.parent)) {
+    complete.parent = current_.claim.id;
+  } else if (const auto parent = find(start.parent)) {
     scope = parent->scope;
   }
-  claim_ = registry.begin(label, with_parent, scope);
+  return complete;
+}
+
+Task::Task(TaskRegistry& registry, TaskLabel label, const TaskStart& start)
+    : registry_(registry), outer_(TaskRegistry::current_), outer_scope_(current_scope()) {
+  ScopeId scope = outer_scope_;
+  claim_ = registry.begin(label, registry.with_parent(start, scope), scope, current_thread_id());
   if (claim_.id != TaskId::kNone) TaskRegistry::current_ = {&registry, claim_};
   if (start.request != nullptr) registry.describe(claim_, *start.request);
   outer_work_ =
       sampler::enter_task({label.name_, static_cast<std::uint64_t>(claim_.id), start.now});
   if (claim_.id == TaskId::kNone) return;
   set_current_scope(scope);
-  if (const TaskBegunHook hook = task_begun_hook.load(std::memory_order_relaxed)) hook(claim_.id);
+  if (const TaskBegunHook hook = task_begun_hook()) hook(claim_.id);
 }
 
 Task::~Task() {

@@ -56,6 +56,7 @@ class TaskLabel {
  private:
   friend class TaskRegistry;
   friend class Task;
+  friend class AsyncTask;
   explicit TaskLabel(const sampler::WorkName* name) : name_(name) {}
   const sampler::WorkName* name_ = nullptr;
 };
@@ -65,7 +66,9 @@ struct TaskInfo {
   TaskId id = TaskId::kNone;
   TaskId parent = TaskId::kNone;  // on whose behalf it runs: as a rule the one it is nested in
   std::string_view label;         // valid for the life of the process
-  pid_t thread = 0;               // the kernel's id of the thread that runs it
+  // The kernel's id of the thread that runs it; 0: none does now, it waits (AsyncTask).
+  pid_t thread = 0;
+  std::uint32_t moves = 0;  // of an AsyncTask: how often it has come to a thread or left one
   MonotonicTime started{};
   // When whoever waits for the task gives it up; kNoDeadline if nobody does.
   MonotonicTime gives_up_at = kNoDeadline;
@@ -78,6 +81,8 @@ struct TaskInfo {
   // The task's own threshold for the watchdog (Task::allow); zero: its route's, or the watchdog's.
   Duration stuck_after{0};
 
+  // On no thread: await_stack() has where it waits.
+  bool waiting() const { return thread == 0; }
   bool streaming() const { return stalled_after != Duration::zero(); }
   // Only if streaming(); zero while it waits for its peer.
   Duration without_progress(MonotonicTime now) const {
@@ -104,6 +109,7 @@ struct TaskStart {
 // vigil::creation_stacks, which remembers where tasks were begun. Costs a load when null.
 using TaskBegunHook = void (*)(TaskId id) noexcept;
 void set_task_begun_hook(TaskBegunHook hook) noexcept;
+TaskBegunHook task_begun_hook() noexcept;
 
 struct TaskRegistryOptions {
   // Tasks alive at once, 1 to 2^20, rounded up to a multiple of the number of free lists (16). What
@@ -113,6 +119,7 @@ struct TaskRegistryOptions {
 };
 
 class TaskProgress;
+struct AwaitFrame;
 
 // Thread-safe. begin and end take no lock, allocate nothing and cost about 25 ns together; reading
 // never delays a writer.
@@ -138,6 +145,9 @@ class TaskRegistry {
   // that it runs for has, and so on upwards. Reads the task's memory fault-safely; what the task
   // ended under is not believed. Cost: a few microseconds.
   std::optional<RequestInfo> request_of(TaskId id) const;
+  // Where the task waits, as it was when `task` was read; null if it is on a thread, has moved since
+  // or has not said. Lent by the task: await_stack() (async_task.h) copies it as it must be.
+  const AwaitFrame* waits_at(const TaskInfo& task) const;
   bool is_live(TaskId id) const { return find(id).has_value(); }
 
   struct Counters {
@@ -151,6 +161,7 @@ class TaskRegistry {
 
  private:
   friend class Task;
+  friend class AsyncTask;
   friend class TaskProgress;
 
   static constexpr std::uint32_t kLists = 16;
@@ -180,7 +191,13 @@ class TaskRegistry {
   // The claim's extra entry, made this task's; null if the task has ended.
   Extra* extra_of(Claim claim);
   void mark_progress(std::uint32_t slot, std::uint64_t sequence, MonotonicTime at);
-  Claim begin(TaskLabel label, const TaskStart& start, ScopeId scope);
+  // A task that begins on `thread`; 0: on none.
+  Claim begin(TaskLabel label, const TaskStart& start, ScopeId scope, pid_t thread);
+  // The parent and the scope of a task that begins on the calling thread.
+  TaskStart with_parent(const TaskStart& start, ScopeId& scope) const;
+  // Of an AsyncTask: it is on the calling thread, or waits at `place`.
+  void mark_entered(Claim claim);
+  void mark_left(Claim claim, const AwaitFrame* place);
   void end(Claim claim);
 
   std::uint32_t pop_free(std::uint32_t preferred_list);

@@ -8,6 +8,7 @@
 
 #include "base/signal_mask.h"
 #include "base/text.h"
+#include "leakwatch/async_task.h"
 #include "sampler/own_wait.h"
 
 namespace vigil::leakwatch {
@@ -198,7 +199,14 @@ struct Watchdog::Pass {
   std::vector<EpisodeTable::Due> due = {};
   std::vector<TaskInfo> looks = {};
   std::unordered_map<pid_t, LiveStack> stacks = {};
+  // Of tasks that wait on no thread, and of those that have moved to another one meanwhile.
+  std::unordered_map<TaskId, LiveStack> off_thread = {};
   std::vector<EpisodeTable::Flagged> news = {};  // at most one for each report
+
+  const LiveStack& stack_of(const TaskInfo& task) const {
+    const auto own = off_thread.find(task.id);
+    return own != off_thread.end() ? own->second : stacks.at(task.thread);
+  }
 };
 
 void Watchdog::look_at_stuck(const std::vector<TaskInfo>& live, MonotonicTime now) {
@@ -218,14 +226,23 @@ void Watchdog::look_at_stuck(const std::vector<TaskInfo>& live, MonotonicTime no
 // Our own lock is not held: a capture takes as long as its deadline, and reports() must answer
 // meanwhile.
 void Watchdog::capture(Pass& pass) {
+  std::vector<TaskInfo> tasks = pass.looks;
+  for (const EpisodeTable::Due& due : pass.due) tasks.push_back(due.task);
   std::vector<pid_t> threads;
-  for (const EpisodeTable::Due& due : pass.due) threads.push_back(due.task.thread);
-  for (const TaskInfo& task : pass.looks) threads.push_back(task.thread);
+  for (const TaskInfo& task : tasks) {
+    if (!task.waiting()) threads.push_back(task.thread);
+  }
   std::sort(threads.begin(), threads.end());
   threads.erase(std::unique(threads.begin(), threads.end()), threads.end());
   std::vector<LiveStack> stacks = stacks_.capture(threads, clock_.now() + options_.capture_budget);
   for (std::size_t i = 0; i < threads.size(); ++i) {
     pass.stacks.emplace(threads[i], std::move(stacks[i]));
+  }
+  for (const TaskInfo& task : tasks) {
+    // A thread's stack is no longer that of a task that has left it.
+    const auto still = task.moves > 0 && !task.waiting() ? registry_.find(task.id) : std::nullopt;
+    const bool has_moved = still && still->moves != task.moves;
+    if (task.waiting() || has_moved) pass.off_thread.emplace(task.id, await_stack(registry_, task));
   }
 }
 
@@ -238,14 +255,14 @@ void Watchdog::flag(Pass& pass) {
   for (const TaskInfo& task : pass.looks) {
     if (!registry_.is_live(task.id)) continue;
     std::lock_guard lock(mutex_);
-    episodes_.look(task.id, pass.stacks.at(task.thread), pass.now);
+    episodes_.look(task.id, pass.stack_of(task), pass.now);
   }
   for (const EpisodeTable::Due& due : pass.due) {
     if (!is_same(due.task)) continue;
     EpisodeTable::Flagged flagged;
     {
       std::lock_guard lock(mutex_);
-      flagged = episodes_.flag(due, pass.stacks.at(due.task.thread), clock_.wall_now(), pass.now);
+      flagged = episodes_.flag(due, pass.stack_of(due.task), clock_.wall_now(), pass.now);
     }
     if (!flagged.is_news) continue;
     const auto same = std::find_if(pass.news.begin(), pass.news.end(),

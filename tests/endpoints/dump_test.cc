@@ -83,6 +83,19 @@ TEST_CASE("a task whose thread is gone is still listed") {
   CHECK(text.find("goroutine 1 [gone, labels") == 0);
 }
 
+TEST_CASE("a task that waits on no thread shows the functions that await one another") {
+  LiveStack awaits;
+  awaits.state = "await";
+  awaits.frames = {{.function = "shop::price_of", .file = "/src/prices.cc", .line = 17},
+                   {.function = "shop::checkout", .file = "/src/checkout.cc", .line = 41}};
+  awaits.end = sampler::StackEnd::kComplete;
+  CHECK(format_dump({task_of(12, "checkout", 0, 61s)}, {}, kNow, {{TaskId{12}, awaits}}) ==
+        "goroutine 12 [await, 1 minutes, labels:{\"route\":\"checkout\"}]:\n"
+        "shop::price_of(...)\n\t/src/prices.cc:17 +0x0\n"
+        "shop::checkout(...)\n\t/src/checkout.cc:41 +0x0\n"
+        "# task 12: checkout, age 1m1s, waits on no thread\n");
+}
+
 TEST_CASE("a label cannot break out of its quotes") {
   const std::string text = format_dump({task_of(1, "a\"\n\xff", 1, 1s)}, {stack_of(1)}, kNow);
   CHECK(text.find("labels:{\"route\":\"a\\\"\\n\xEF\xBF\xBD\"}]:\n") != std::string::npos);
