@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "sampler/contention/tables_setup.h"
+#include "sampler/contention/ticks.h"
 #include "sampler/contention/wait_recorder.h"
 #include "sampler/proc_thread.h"
 #include "sampler/sigsafe/raw_syscall.h"
@@ -160,9 +161,11 @@ void ContentionProfiler::Impl::run() {
   pthread_setname_np(pthread_self(), "vglock");
   contention::HookGuard::enter_for_ever();
   // Not a condition variable: the hooks, which wake this thread, cannot notify one.
+  contention::TickScale ticks;
   while (!stopping_.load()) {
     const std::uint32_t seen = tables_.half_full.load();
     step(clock_.now());
+    ticks.step();
     collector_cpu_ns_.store(thread_cpu_time().count(), std::memory_order_relaxed);
     if (stopping_.load()) break;
     const Duration pause = rate_ns_.load() == 0 ? kStepOff : kStep;
@@ -177,6 +180,7 @@ Result<void> ContentionProfiler::Impl::set_rate(Duration rate) {
   if (Result<void> checked = check_rate(rate); !checked) return checked;
   const std::lock_guard lock(mutex_);
   rate_ns_.store(rate.count());
+  contention::waiters.forget_waits();  // weights are for the rate before
   contention::set_rate_in_effect(rate.count());
   return {};
 }

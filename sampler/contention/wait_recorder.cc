@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <string_view>
 
+#include "sampler/contention/ticks.h"
 #include "sampler/own_wait.h"
 #include "sampler/sigsafe/raw_syscall.h"
 #include "sampler/sigsafe/self_memory.h"
@@ -20,6 +21,7 @@ constinit std::int32_t gate_threads = 0;
 constinit WaitCounters counters;
 constinit std::atomic<WaitTables*> tables{nullptr};
 constinit WaiterTable waiters;
+constinit std::atomic<std::uint64_t> ns_per_tick{0};
 
 namespace {
 
@@ -165,25 +167,54 @@ Weight weigh(std::int64_t delay_ns, std::int64_t rate_ns, std::uint64_t random) 
   return {true, static_cast<double>(rate_ns) / static_cast<double>(delay_ns), rate_ns};
 }
 
-WaitScope::WaitScope(const Site& site, const void* lock) noexcept
-    : site_(site), lock_(lock), since_ns_(now_ns()) {
-  if (lock_ == nullptr) return;
+WaitScope::WaitScope(const Site& site, const void* lock) noexcept : site_(site), lock_(lock) {
   const HookGuard guard;
-  weight_ = waiters.weight_of_next(lock_, random_number());
-  if (weight_ == 0 || waiters.enter(lock_, since_ns_, weight_)) return;
-  weight_ = 0;
-  counters.waiters_unseen.fetch_add(1, std::memory_order_relaxed);
+  // A trace has every wait.
+  if (lock_ != nullptr && ticks_are_known() && !trace::recording()) {
+    weight_ = waiters.weight_of_next(lock_, random_number() >> 32);
+    if (weight_ == 0) {
+      way_ = Way::kPassedOver;
+      since_ticks_ = ticks_now();
+      return;
+    }
+  }
+  since_ns_ = now_ns();
+  if (lock_ == nullptr) return;
+  if (waiters.enter(lock_, since_ns_, weight_)) {
+    way_ = Way::kEntered;
+  } else {
+    counters.waiters_unseen.fetch_add(1, std::memory_order_relaxed);
+  }
 }
 
 WaitScope::~WaitScope() {
   const HookGuard guard;
+  if (way_ == Way::kPassedOver) {
+    end_passed_over();
+  } else {
+    end_timed();
+  }
+}
+
+void WaitScope::end_passed_over() noexcept {
+  const std::int64_t wait_ns = ns_of_ticks(ticks_now() - since_ticks_);
+  if (wait_ns < kShortWaitNs) [[likely]] {
+    return;
+  }
+  waiters.note_wait(lock_, wait_ns, rate_in_effect());
+  record(site_, wait_ns, 1);
+}
+
+void WaitScope::end_timed() noexcept {
   const std::int64_t now = now_ns();
-  if (weight_ != 0) {
+  const std::int64_t wait_ns = now - since_ns_;
+  if (way_ == Way::kEntered) {
     const std::int64_t handoff = waiters.leave(lock_, since_ns_, now, weight_);
     counters.handoff_ns.fetch_add(static_cast<std::uint64_t>(handoff), std::memory_order_relaxed);
   }
-  if (lock_ != nullptr) waiters.note_wait(lock_, now - since_ns_);
-  record(site_, now - since_ns_, 1);
+  if (lock_ != nullptr) waiters.note_wait(lock_, wait_ns, rate_in_effect());
+  const std::uint32_t weight = wait_ns < kShortWaitNs ? weight_ : 1;
+  record(site_, weight * wait_ns, weight);
   if (trace::recording()) [[unlikely]] {
     trace::emit({.kind = TraceKind::kLockWait,
                  .begin_ns = since_ns_,

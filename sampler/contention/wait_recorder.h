@@ -37,6 +37,15 @@ class HookGuard {
 
 // One wait, from construction to destruction; a cancelled thread's ends too. With `lock`, its
 // holder is charged for it.
+//
+// At a lock with short waits (waiters.h) few are chosen to be looked at, each for as many as its
+// weight; what the others take is read from the processor's counter (ticks.h) alone, and only a
+// wait that turns out to be long is recorded all the same, for itself:
+//
+//     chosen before?  no ─► shorter than kShortWaitNs? yes: nothing      no: recorded, as 1
+//         └─────────► yes ─► shorter than kShortWaitNs? yes: as `weight`  no: recorded, as 1
+//
+// Long waits are all there, and short ones keep their expectation.
 class WaitScope {
  public:
   WaitScope(const Site& site, const void* lock) noexcept;
@@ -45,10 +54,21 @@ class WaitScope {
   WaitScope& operator=(const WaitScope&) = delete;
 
  private:
+  enum class Way : std::uint8_t {
+    kPassedOver,  // not chosen: `since_ticks_` alone is known
+    kTimed,
+    kEntered,  // timed, and in the table of waiters
+  };
+
+  void end_passed_over() noexcept;
+  void end_timed() noexcept;
+
   const Site site_;
   const void* lock_;  // null: nobody to charge
-  std::int64_t since_ns_;
-  std::uint32_t weight_ = 0;  // as how many waiters it was entered; 0: not at all
+  Way way_ = Way::kTimed;
+  std::uint32_t weight_ = 1;  // for how many short waits it stands
+  std::int64_t since_ns_ = 0;
+  std::uint64_t since_ticks_ = 0;
 };
 
 // Before a lock is let go: what the caller has kept others waiting. A load if nobody waits.

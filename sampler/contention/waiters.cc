@@ -10,6 +10,17 @@
 namespace vigil::sampler::contention {
 namespace {
 
+// The weight, as a power of two, that suits a wait.
+std::uint8_t weight_bits_for(std::int64_t wait_ns, std::int64_t rate_ns) noexcept {
+  if (wait_ns >= kShortWaitNs) return 0;
+  std::uint8_t bits = 0;
+  while (std::uint32_t{2} << bits <= kShortWeightMax &&
+         (std::max<std::int64_t>(wait_ns, 1) << (bits + 3)) <= rate_ns) {
+    ++bits;
+  }
+  return bits;
+}
+
 static_assert(WaiterTable::kStripes == std::size_t{1} << (64 - 54));
 
 constexpr int kSpinsMax = 200;
@@ -98,8 +109,18 @@ Charge WaiterTable::charge(const void* lock, std::int64_t now_ns) noexcept {
   return charge;
 }
 
+void WaiterTable::note_wait(const void* lock, std::int64_t wait_ns, std::int64_t rate_ns) noexcept {
+  std::atomic<std::uint8_t>& known = stripe_of(lock).weight_bits;
+  const int suits = weight_bits_for(wait_ns, rate_ns);
+  const int has = known.load(std::memory_order_relaxed);
+  // A weight that followed every wait would itself be what threads write to in turn.
+  if (suits > has + 1 || suits < has - 1 || (suits == 0 && has != 0)) {
+    known.store(static_cast<std::uint8_t>(suits), std::memory_order_relaxed);
+  }
+}
+
 void WaiterTable::forget_waits() noexcept {
-  for (Stripe& stripe : stripes_) stripe.short_waits.store(false, std::memory_order_relaxed);
+  for (Stripe& stripe : stripes_) stripe.weight_bits.store(0, std::memory_order_relaxed);
 }
 
 std::uint64_t WaiterTable::waiting() const noexcept {

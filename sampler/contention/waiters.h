@@ -15,8 +15,10 @@
 // small for a thousand waiters as for one.
 //
 // A lock whose waits are short has many of them, and then the table itself would be what they wait
-// for: after a wait shorter than kShortWaitNs only one of kShortWeight waiters of that lock enters,
-// with that weight, until a wait is longer again. The sums keep their expectation.
+// for. So only one in so many of its waiters enters, with that weight: as many as keep a waiter's
+// charge below a quarter of the rate (a finer account would be lost in the sampling anyway), at
+// most kShortWeightMax, and all of them again after a wait of kShortWaitNs. Whether a waiter enters
+// is decided before its wait, so the sums keep their expectation.
 //
 // A stripe's lock is held for some ten instructions and never while anything else is called; the
 // thread's own re-entry is kept out by HookGuard. What can give up, gives up (a fork may have left
@@ -39,7 +41,7 @@ struct Charge {
 
 // Waits below this do not show whose hold they were: they are mostly the scheduler's doing.
 inline constexpr std::int64_t kShortWaitNs = 100'000;
-inline constexpr std::uint32_t kShortWeight = 8;
+inline constexpr std::uint32_t kShortWeightMax = 64;
 
 // Thread-safe; constant-initialized.
 class WaiterTable {
@@ -48,20 +50,15 @@ class WaiterTable {
   // Contended locks whose addresses fall into one stripe; more are not seen.
   static constexpr std::size_t kLocksPerStripe = 3;
 
-  // As how many the next waiter of `lock` enters: 1, or for a lock with short waits kShortWeight or
-  // 0 (not at all), by `random`.
+  // As how many the next waiter of `lock` enters: 1, or for a lock with short waits its weight or 0
+  // (not at all), by `random`, uniform in its low bits.
   std::uint32_t weight_of_next(const void* lock, std::uint64_t random) const noexcept {
-    if (!stripe_of(lock).short_waits.load(std::memory_order_relaxed)) return 1;
-    return random % kShortWeight == 0 ? kShortWeight : 0;
+    const std::uint32_t weight = std::uint32_t{1}
+                                 << stripe_of(lock).weight_bits.load(std::memory_order_relaxed);
+    return (random & (weight - 1)) == 0 ? weight : 0;
   }
-  // How long a waiter of `lock` has waited, entered or not.
-  void note_wait(const void* lock, std::int64_t wait_ns) noexcept {
-    std::atomic<bool>& known = stripe_of(lock).short_waits;
-    const bool is_short = wait_ns < kShortWaitNs;
-    if (known.load(std::memory_order_relaxed) != is_short) {
-      known.store(is_short, std::memory_order_relaxed);
-    }
-  }
+  // How long a waiter of `lock` has waited, entered or not; `rate_ns` of waiting are a sample.
+  void note_wait(const void* lock, std::int64_t wait_ns, std::int64_t rate_ns) noexcept;
   // All locks are taken to have long waits again.
   void forget_waits() noexcept;
 
@@ -93,7 +90,7 @@ class WaiterTable {
   struct alignas(128) Stripe {
     std::atomic<std::uint32_t> locked{0};
     std::atomic<std::uint32_t> waiters{0};
-    std::atomic<bool> short_waits{false};
+    std::atomic<std::uint8_t> weight_bits{0};
     std::array<Entry, kLocksPerStripe> entries{};
   };
 

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "base/thread_id.h"
+#include "sampler/contention/ticks.h"
 #include "sampler/contention/wait_tables.h"
 #include "sampler/own_wait.h"
 #include "sampler/proc_thread.h"
@@ -55,6 +56,17 @@ VIGIL_TEST_FUNCTION void vigil_test_reader(std::shared_mutex& mutex) {
 VIGIL_TEST_FUNCTION void vigil_test_writer(std::shared_mutex& mutex) {
   mutex.unlock();
   asm volatile("");
+}
+// Holds the lock for some microseconds; returns how long getting it took.
+VIGIL_TEST_FUNCTION std::int64_t vigil_test_short_hold(std::mutex& mutex) {
+  const auto begin = std::chrono::steady_clock::now();
+  mutex.lock();
+  const auto got = std::chrono::steady_clock::now();
+  while (std::chrono::steady_clock::now() - got < 3us) {
+  }
+  mutex.unlock();
+  asm volatile("");
+  return std::chrono::nanoseconds(got - begin).count();
 }
 VIGIL_TEST_FUNCTION int vigil_test_sleeper(pthread_cond_t* condition, pthread_mutex_t* mutex) {
   const timespec until = after(CLOCK_REALTIME, 20ms);
@@ -110,6 +122,33 @@ TEST_CASE("one holder, eight waiters: the delays add up, and the holder is named
     CHECK(sample.stack.end == StackEnd::kComplete);
   }
   CHECK(hooked.profiler->counters().waiting == 0);
+  CHECK(hooked.profiler->counters().samples_lost == 0);
+}
+
+TEST_CASE("of many short waits few are looked at, and the sums are those of all") {
+  Hooked hooked(1ms);
+  const MonotonicTime patience = hooked.clock.now() + 2s;  // where ticks are not trusted
+  while (!contention::ticks_are_known() && hooked.clock.now() < patience) {
+    std::this_thread::yield();
+  }
+  std::mutex mutex;
+  std::atomic<std::int64_t> truth_ns{0};
+  const MonotonicTime until = hooked.clock.now() + 2500ms;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      std::int64_t own_ns = 0;
+      while (hooked.clock.now() < until) own_ns += vigil_test_short_hold(mutex);
+      truth_ns += own_ns;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  const auto truth = static_cast<double>(truth_ns);
+  const Sums waiters = hooked.sums(WaitView::kMutex, "vigil_test_short_hold");
+  CHECK(static_cast<double>(waiters.delay_ns) == Approx(truth).epsilon(0.1));
+  const Sums holders = hooked.sums(WaitView::kMutexHolder, "vigil_test_short_hold");
+  const auto handoff = static_cast<double>(hooked.profiler->counters().handoff.count());
+  CHECK(static_cast<double>(holders.delay_ns) + handoff == Approx(truth).epsilon(0.2));
   CHECK(hooked.profiler->counters().samples_lost == 0);
 }
 

@@ -2,8 +2,10 @@
 
 #include "sampler/contention/waiters.h"
 
+#include <initializer_list>
 #include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/support/catch.h"
@@ -87,33 +89,48 @@ TEST_CASE("a stripe that is full refuses, and has room again when a lock's waite
   CHECK(table->enter(locks[kRoom], 200));
 }
 
-TEST_CASE("of a lock with short waits one waiter in eight enters, as eight") {
+TEST_CASE("of a lock with short waits one waiter in so many enters, as that many") {
+  constexpr std::int64_t kRate = 1'000'000;
   auto table = std::make_unique<WaiterTable>();
+  const auto weight = [&] { return table->weight_of_next(kLock, 0); };
   CHECK(table->weight_of_next(kLock, 1) == 1);
-  table->note_wait(kLock, kShortWaitNs);
-  CHECK(table->weight_of_next(kLock, 1) == 1);
-  table->note_wait(kLock, kShortWaitNs - 1);
-  std::uint32_t weights = 0;
-  for (std::uint64_t random = 0; random < kShortWeight; ++random) {
-    weights += table->weight_of_next(kLock, random);
+  table->note_wait(kLock, kShortWaitNs, kRate);
+  CHECK(weight() == 1);
+  // A quarter of the rate, at most: 8 of 30 us, 16 of 15 us, 64 of anything below 3.9 us.
+  for (const auto& [wait_ns, expected] : std::initializer_list<std::pair<int, unsigned>>{
+           {3'906, 64}, {1, 64}, {30'000, 8}, {60'000, 4}, {kShortWaitNs - 1, 2}}) {
+    table->forget_waits();
+    table->note_wait(kLock, wait_ns, kRate);
+    table->note_wait(kLock, wait_ns, kRate);
+    INFO(wait_ns);
+    if (expected > 2) CHECK(weight() == expected);
+    if (expected == 2) CHECK(weight() == 1);  // one step is not worth a write
+    std::uint32_t weights = 0;
+    for (std::uint64_t random = 0; random < kShortWeightMax; ++random) {
+      weights += table->weight_of_next(kLock, random);
+    }
+    CHECK(weights == kShortWeightMax);  // in the mean each stands for itself
   }
-  CHECK(weights == kShortWeight);
-  CHECK(table->weight_of_next(kLock, 0) == kShortWeight);
-  REQUIRE(table->enter(kLock, 100, kShortWeight));
+  table->note_wait(kLock, 1, kRate);
+  constexpr std::uint32_t kMany = kShortWeightMax;
+  REQUIRE(weight() == kMany);
+  REQUIRE(table->enter(kLock, 100, kMany));
   REQUIRE(table->enter(kLock, 100, 1));
   const Charge charge = table->charge(kLock, 110);
-  CHECK(charge.waiters == kShortWeight + 1);
-  CHECK(charge.delay_ns == 10 * (kShortWeight + 1));
-  CHECK(table->leave(kLock, 100, 115, kShortWeight) == 5 * kShortWeight);
+  CHECK(charge.waiters == kMany + 1);
+  CHECK(charge.delay_ns == 10 * (kMany + 1));
+  CHECK(table->leave(kLock, 100, 115, kMany) == 5 * kMany);
   CHECK(table->charge(kLock, 130).delay_ns == 20);
   CHECK(table->leave(kLock, 100, 130, 1) == 0);
   CHECK(table->waiting() == 0);
-  // A long wait, or a new profile: all enter.
-  table->note_wait(kLock, kShortWaitNs);
-  CHECK(table->weight_of_next(kLock, 1) == 1);
-  table->note_wait(kLock, 0);
+  // A long wait, a fine rate, or a new profile: all enter.
+  table->note_wait(kLock, kShortWaitNs, kRate);
+  CHECK(weight() == 1);
+  table->note_wait(kLock, 1'000, 1'000);
+  CHECK(weight() == 1);
+  table->note_wait(kLock, 1, kRate);
   table->forget_waits();
-  CHECK(table->weight_of_next(kLock, 1) == 1);
+  CHECK(weight() == 1);
 }
 
 TEST_CASE("many threads at once leave nothing behind") {
