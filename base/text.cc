@@ -15,6 +15,12 @@ namespace {
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 
+bool is_ascii(std::string_view text) {
+  unsigned char any = 0;  // without a branch in the loop the compiler takes 16 bytes at a time
+  for (const char c : text) any |= static_cast<unsigned char>(c);
+  return any < 0x80;
+}
+
 // The length in bytes of the well-formed UTF-8 sequence at the front of `text`, 0 if there is none.
 // Source: The Unicode Standard, table 3-7 (well-formed byte sequences).
 std::size_t utf8_sequence_length(std::string_view text) {
@@ -101,6 +107,8 @@ void append_json_escaped(std::string& out, std::string_view text) {
 }
 
 std::string valid_utf8(std::string_view text) {
+  // Nearly all text is: a dump of a thousand threads asks for 100,000 names and files.
+  if (is_ascii(text)) return std::string(text);
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {

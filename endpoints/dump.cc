@@ -3,6 +3,7 @@
 #include <map>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -52,13 +53,31 @@ std::string thread_of(const TaskInfo& task, const LiveStack* stack) {
                      stack ? valid_utf8(stack->thread_name) : "(gone)");
 }
 
-void append_task(std::string& out, const TaskInfo& task, const LiveStack* stack,
+// The frames' text, made once for all threads that share them: a thousand stuck handlers have one.
+class StackTexts {
+ public:
+  void append(std::string& out, const LiveStack& stack) {
+    const sampler::TextFrame* const shared = stack.frames.span().data();
+    if (shared == nullptr || !stack.failure.empty()) {
+      out += format_stack(stack);
+      return;
+    }
+    const auto [known, is_new] = texts_.try_emplace({shared, stack.end});
+    if (is_new) known->second = format_stack(stack);
+    out += known->second;
+  }
+
+ private:
+  std::map<std::pair<const sampler::TextFrame*, sampler::StackEnd>, std::string> texts_;
+};
+
+void append_task(std::string& out, StackTexts& texts, const TaskInfo& task, const LiveStack* stack,
                  MonotonicTime now) {
   const Duration age = task.age(now);
   fmt::format_to(std::back_inserter(out), "goroutine {} [{}{}{}]:\n",
                  static_cast<std::uint64_t>(task.id), stack ? stack->state : "gone",
                  minutes_of(age), labels_of(task.label, stack));
-  if (stack) out += format_stack(*stack);
+  if (stack) texts.append(out, *stack);
   fmt::format_to(std::back_inserter(out), "# task {}: {}, age {}, {}\n",
                  static_cast<std::uint64_t>(task.id), valid_utf8(task.label), format_duration(age),
                  thread_of(task, stack));
@@ -68,10 +87,10 @@ void append_task(std::string& out, const TaskInfo& task, const LiveStack* stack,
   }
 }
 
-void append_thread(std::string& out, const LiveStack& stack) {
+void append_thread(std::string& out, StackTexts& texts, const LiveStack& stack) {
   fmt::format_to(std::back_inserter(out), "goroutine {} [{}{}]:\n", stack.thread, stack.state,
                  labels_of({}, &stack));
-  out += format_stack(stack);
+  texts.append(out, stack);
   fmt::format_to(std::back_inserter(out), "# thread {} {}\n", stack.thread,
                  valid_utf8(stack.thread_name));
 }
@@ -92,16 +111,17 @@ std::string format_dump(const std::vector<TaskInfo>& tasks, const std::vector<Li
   };
 
   std::string out;
+  StackTexts texts;
   std::unordered_set<pid_t> with_task;
   for (const TaskInfo& task : tasks) {
     if (!out.empty()) out += '\n';
-    append_task(out, task, stack_of(task), now);
+    append_task(out, texts, task, stack_of(task), now);
     with_task.insert(task.thread);
   }
   for (const LiveStack& stack : stacks) {
     if (with_task.contains(stack.thread)) continue;
     if (!out.empty()) out += '\n';
-    append_thread(out, stack);
+    append_thread(out, texts, stack);
   }
   return out;
 }

@@ -1,5 +1,7 @@
 // The goroutine page: what every task and thread is doing now.
 #include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "endpoints/capture_parameters.h"
@@ -7,6 +9,7 @@
 #include "endpoints/profiles.h"
 #include "endpoints/snapshots.h"
 #include "sampler/rounds.h"
+#include "sampler/thread_work.h"
 #include "sampler/work_labels.h"
 
 namespace vigil::endpoints {
@@ -52,6 +55,47 @@ sampler::StackProfile goroutine_profile(const Services& services,
   return profile;
 }
 
+bool is_on_route(const leakwatch::TaskInfo& task, const leakwatch::LiveStack& stack,
+                 const std::vector<std::string>& routes) {
+  const auto wants = [&](std::string_view name) {
+    return std::find(routes.begin(), routes.end(), name) != routes.end();
+  };
+  for (const auto& [key, value] : stack.labels) {
+    if (key == "route") return wants(value);  // the program's own replaces the task's
+  }
+  return routes.empty() || wants(task.label) || wants(sampler::split_name(task.label).route);
+}
+
+// Leaves the threads that have a task which passes, with all their tasks: what is inside a request
+// is part of it.
+void filter_dump(const sampler::SampleOptions& options, MonotonicTime now,
+                 std::vector<leakwatch::TaskInfo>& tasks,
+                 std::vector<leakwatch::LiveStack>& stacks) {
+  std::unordered_map<pid_t, const leakwatch::LiveStack*> by_thread;
+  for (const leakwatch::LiveStack& stack : stacks) by_thread.emplace(stack.thread, &stack);
+  std::unordered_set<pid_t> wanted;
+  for (const leakwatch::TaskInfo& task : tasks) {
+    const auto stack = by_thread.find(task.thread);
+    if (stack != by_thread.end() && task.age(now) >= options.min_latency &&
+        is_on_route(task, *stack->second, options.routes)) {
+      wanted.insert(task.thread);
+    }
+  }
+  std::erase_if(tasks, [&](const auto& task) { return !wanted.contains(task.thread); });
+  std::erase_if(stacks, [&](const auto& stack) { return !wanted.contains(stack.thread); });
+}
+
+// debug=2. All labels are shown, whatever `labels` says.
+Page dump_page(const PageRequest& request, const Services& services) {
+  const auto options = sample_parameters(request, services.tasks);
+  if (!options) return error_page(options.error());
+  auto stacks = services.stacks.capture_all(services.clock.now() + services.dump_timeout);
+  auto tasks = services.tasks.snapshot();
+  const MonotonicTime now = services.clock.now();
+  if (options->has_filter()) filter_dump(*options, now, tasks, stacks);
+  return text_page(format_dump(tasks, stacks, now, await_stacks(services.tasks, tasks)));
+}
+
 Result<sampler::StackProfile> take_goroutine(const PageRequest& request, const Services& services) {
   const auto options = sample_parameters(request, services.tasks);
   if (!options) return options.error();
@@ -62,10 +106,7 @@ Result<sampler::StackProfile> take_goroutine(const PageRequest& request, const S
 
 Page goroutine_page(const PageRequest& request, const Services& services) {
   if (lenient_integer(request, "debug") >= 2 && !request.query.contains("seconds")) {
-    const auto stacks = services.stacks.capture_all(services.clock.now() + services.dump_timeout);
-    const auto tasks = services.tasks.snapshot();
-    return text_page(
-        format_dump(tasks, stacks, services.clock.now(), await_stacks(services.tasks, tasks)));
+    return dump_page(request, services);
   }
   return snapshot_page_of(request, services, take_goroutine);
 }

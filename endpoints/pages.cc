@@ -38,6 +38,7 @@ constexpr PageEntry kPages[] = {
     {.path = "/debug/pprof/goroutine",
      .render = goroutine_page,
      .kind = PageKind::kSnapshot,
+     .filters = Filters::kByRequest,
      .description =
          "Stack traces of all tasks and threads. debug=2 prints one block for each, as an "
          "uncaught panic does in Go."},
@@ -83,18 +84,21 @@ constexpr PageEntry kPages[] = {
     {.path = "/debug/pprof/profile",
      .render = cpu_profile_page,
      .kind = PageKind::kCapture,
+     .filters = Filters::kByRequest,
      .description =
          "CPU profile. The seconds parameter sets its duration, hz its rate (100), route and "
          "min_latency which requests count. Read it with: go tool pprof URL"},
     {.path = "/debug/pprof/wall",
      .render = wall_profile_page,
      .kind = PageKind::kCapture,
+     .filters = Filters::kByRequest,
      .description =
          "Wall-clock profile: where threads spend their time, running or waiting, with the label "
          "state. of=tasks takes those that are in a task, hz sets the rate (50)."},
     {.path = "/debug/fgprof",
      .render = fgprof_page,
      .kind = PageKind::kCapture,
+     .filters = Filters::kByRequest,
      .description = "The wall-clock profile under the name that Parca and Alloy ask for."},
     {.path = "/debug/pprof/trace",
      .render = trace_page,
@@ -210,6 +214,20 @@ void extend_write_deadline(http::ResponseWriter& response, const http::Request& 
   response.set_write_deadline(request.deadline() + longer);
 }
 
+// A profile without filters would answer with everything, and be taken for what was asked for.
+Result<void> refuse_filters(const PageEntry& entry, const http::QueryParams& query) {
+  const bool is_profile = entry.path.starts_with(kProfiles) || entry.path.starts_with("/pprof/");
+  if (!is_profile || entry.filters == Filters::kByRequest) return {};
+  for (const std::string_view name : {"route", "min_latency", "labels"}) {
+    if (!query.contains(name)) continue;
+    return Error(ErrorCode::kInvalidArgument,
+                 fmt::format("\"{}\" is no parameter of this page: only profile, wall, fgprof and "
+                             "goroutine know which request a sample belongs to",
+                             name));
+  }
+  return {};
+}
+
 void serve(const PageEntry& entry, const Services& services, http::ResponseWriter& response,
            http::Request& request) {
   PageRequest page_request{.method = request.method(),
@@ -220,6 +238,9 @@ void serve(const PageEntry& entry, const Services& services, http::ResponseWrite
                            .change_header = request.header("X-Vigil-Change").value_or(""),
                            .client = {},
                            .stop = request.stop_token()};
+  if (const Result<void> passed = refuse_filters(entry, page_request.query); !passed) {
+    return write_page(response, error_page(passed.error()));
+  }
   const std::string client = client_of(request);
   page_request.client = client;
   std::string body;

@@ -24,11 +24,15 @@ enum class PageKind : std::uint8_t {
   kRecording,  // takes its seconds, and has one form only
 };
 
+// Whether a page takes `route`, `min_latency` and `labels`. A profile that does not refuses them.
+enum class Filters : std::uint8_t { kNone, kByRequest };
+
 struct PageEntry {
   std::string_view path;
   Page (*render)(const PageRequest&, const Services&);
   Methods methods = Methods::kGet;
   PageKind kind = PageKind::kPlain;
+  Filters filters = Filters::kNone;
   // A sentence for the index; without one, it is not in the index.
   std::string_view description = "";
 };

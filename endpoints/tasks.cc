@@ -293,6 +293,8 @@ Result<void> filter_and_sort(std::vector<TaskInfo>& tasks, const PageRequest& re
 }  // namespace
 
 Page tasks_page(const PageRequest& request, const Services& services) {
+  const auto format = request.query.get("format").value_or("text");
+  if (format != "text" && format != "json") return error_page(400, "format: not text or json");
   auto tasks = services.tasks.snapshot();
   const auto counters = services.tasks.counters();
   const MonotonicTime now = services.clock.now();
@@ -325,6 +327,9 @@ Page tasks_page(const PageRequest& request, const Services& services) {
 Page leakwatch_page(const PageRequest& request, const Services& services) {
   const MonotonicTime now = services.clock.now();
   const auto format = request.query.get("format").value_or("text");
+  if (format != "text" && format != "html" && format != "json" && format != "pprof") {
+    return error_page(400, "format: not text, html, json or pprof");
+  }
   if (format == "pprof") {
     return profile_page(leakwatch_profile(services, now), ProfileFormat::kProto, request, services,
                         "leakwatch");

@@ -50,7 +50,8 @@ std::vector<LiveStack> LiveStacks::printable(const std::vector<sampler::ThreadSt
     stack.end = thread.stack.end;
     stack.wait = sampler::wait_detail(thread, stack.frames);
     stack.raw = thread.stack;
-    if (const auto times = sampler::read_thread_times(thread.tid)) {
+    const auto times = thread.times ? thread.times : sampler::read_thread_times(thread.tid);
+    if (times) {
       stack.cpu = times->on_cpu;
       stack.queued = times->queued;
     }

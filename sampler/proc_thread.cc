@@ -63,27 +63,41 @@ std::string_view status_value(std::string_view text, std::string_view key) {
   return {};
 }
 
-// One open, one read: the kernel makes these files whole at the first read, up to the buffer's
-// size. A dump reads four of them a thread, so this is most of its cost besides the unwinding.
-Result<std::string> read_thread_file(pid_t tid, const char* file) {
+Error read_failed(pid_t tid, const char* file, int error) {
+  const std::string path = "/proc/self/task/" + std::to_string(tid) + "/" + file;
+  if (error == ENOENT || error == ESRCH) {
+    return Error(ErrorCode::kNotFound, path + ": the thread is gone");
+  }
+  return Error::from_errno(path.c_str(), error);
+}
+
+UniqueFd open_by_path(pid_t tid, const char* file) {
   char path[64];
   std::snprintf(path, sizeof path, "/proc/self/task/%d/%s", static_cast<int>(tid), file);
-  const UniqueFd fd(open(path, O_RDONLY | O_CLOEXEC));
+  return UniqueFd(open(path, O_RDONLY | O_CLOEXEC));
+}
+
+UniqueFd open_thread_file(pid_t tid, const char* file, const TaskDirectory* directory) {
+  return directory != nullptr ? directory->open(tid, file) : open_by_path(tid, file);
+}
+
+// One open, one read: the kernel makes these files whole at the first read, up to the buffer's
+// size. A dump reads three of them a thread, which is most of its cost.
+Result<std::string> read_thread_file(pid_t tid, const char* file,
+                                     const TaskDirectory* directory = nullptr) {
+  const UniqueFd fd = open_thread_file(tid, file, directory);
   char text[kProcFileBytesMax];
   const ssize_t got = fd ? read(fd.get(), text, sizeof text) : -1;
   if (got >= 0) return std::string(text, static_cast<std::size_t>(got));
-  const int failed = errno;
-  if (failed == ENOENT || failed == ESRCH) {
-    return Error(ErrorCode::kNotFound, std::string(path) + ": the thread is gone");
-  }
-  return Error::from_errno(path, failed);
+  return read_failed(tid, file, errno);
 }
 
 // Reads `file` of `tid` and parses it with `parse`, which gives nothing for text of another form.
 template <typename Value>
 Result<Value> read_parsed(pid_t tid, const char* file,
-                          std::optional<Value> (*parse)(std::string_view)) {
-  Result<std::string> text = read_thread_file(tid, file);
+                          std::optional<Value> (*parse)(std::string_view),
+                          const TaskDirectory* directory = nullptr) {
+  Result<std::string> text = read_thread_file(tid, file, directory);
   if (!text) return std::move(text).error();
   // A thread that ends between open and read leaves an empty file.
   if (text->empty()) return Error(ErrorCode::kNotFound, std::string(file) + ": the thread is gone");
@@ -169,26 +183,55 @@ std::string parse_wait_channel(std::string_view text) {
   return text == "0" ? std::string() : std::string(text);
 }
 
-Result<ThreadSyscall> read_thread_syscall(pid_t tid) {
-  return read_parsed(tid, "syscall", &parse_thread_syscall);
+TaskDirectory::TaskDirectory() : fd_(::open("/proc/self/task", O_PATH | O_DIRECTORY | O_CLOEXEC)) {}
+
+UniqueFd TaskDirectory::open(pid_t tid, const char* file) const {
+  if (!fd_) return open_by_path(tid, file);
+  char path[32];
+  std::snprintf(path, sizeof path, "%d/%s", static_cast<int>(tid), file);
+  return UniqueFd(openat(fd_.get(), path, O_RDONLY | O_CLOEXEC));
 }
 
-Result<ThreadStat> read_thread_stat(pid_t tid) {
-  return read_parsed(tid, "stat", &parse_thread_stat);
+Result<ThreadSyscall> read_thread_syscall(pid_t tid, const TaskDirectory* directory) {
+  return read_parsed(tid, "syscall", &parse_thread_syscall, directory);
+}
+
+Result<ThreadStat> read_thread_stat(pid_t tid, const TaskDirectory* directory) {
+  return read_parsed(tid, "stat", &parse_thread_stat, directory);
 }
 
 Result<ThreadStatus> read_thread_status(pid_t tid) {
   return read_parsed(tid, "status", &parse_thread_status);
 }
 
-Result<std::uint64_t> read_run_witness(pid_t tid) {
-  const Result<std::string> text = read_thread_file(tid, "schedstat");
-  if (text) {
-    if (const auto runs = parse_run_count(*text)) return *runs;
+Result<std::uint64_t> RunWitness::read() {
+  times_.reset();
+  if (!file_) file_ = open_thread_file(tid_, "schedstat", directory_);
+  if (file_) {
+    char text[128];
+    const ssize_t got = pread(file_.get(), text, sizeof text, 0);
+    if (got < 0) return read_failed(tid_, "schedstat", errno);
+    const std::string_view seen(text, static_cast<std::size_t>(got));
+    if (const auto runs = parse_run_count(seen)) {
+      times_ = parse_thread_times(seen);
+      return *runs;
+    }
   }
-  Result<ThreadStatus> status = read_thread_status(tid);
+  Result<ThreadStatus> status = read_thread_status(tid_);
   if (!status) return std::move(status).error();
   return status->switches;
+}
+
+Result<std::uint64_t> read_run_witness(pid_t tid) { return RunWitness(tid).read(); }
+
+std::optional<ThreadTimes> parse_thread_times(std::string_view text) {
+  text = without_newline(text);
+  const auto on_cpu_ns = number_of<std::int64_t>(take_field(text), 10);
+  const auto queued_ns = number_of<std::int64_t>(take_field(text), 10);
+  const auto runs = number_of<std::int64_t>(take_field(text), 10);
+  if (!on_cpu_ns || !queued_ns || !runs || !text.empty()) return std::nullopt;
+  if (*on_cpu_ns < 0 || *queued_ns < 0 || *runs <= 0) return std::nullopt;
+  return ThreadTimes{Duration(*on_cpu_ns), Duration(*queued_ns)};
 }
 
 Result<std::string> read_thread_name(pid_t tid) {

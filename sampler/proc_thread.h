@@ -17,12 +17,27 @@
 #include <string_view>
 #include <vector>
 
+#include "base/clock.h"
+#include "base/fd.h"
 #include "base/result.h"
 
 namespace vigil::sampler {
 
 // Longer files are cut: status has about 1.5 KB, the others less than 500 bytes.
 inline constexpr std::size_t kProcFileBytesMax = 4096;
+
+// A descriptor of /proc/self/task, for one pass over many threads: a file below it opens in 1.7 to
+// 2.4 us, by its whole path in 1.9 to 3.8. Not to be kept across a fork. Where it cannot be opened,
+// readers take the whole path.
+class TaskDirectory {
+ public:
+  TaskDirectory();
+  // The file of that thread, for reading; empty, with errno, if there is none.
+  UniqueFd open(pid_t tid, const char* file) const;
+
+ private:
+  UniqueFd fd_;
+};
 
 // `syscall`: where a thread that is not running is.
 struct ThreadSyscall {
@@ -40,7 +55,7 @@ struct ThreadSyscall {
   friend bool operator==(const ThreadSyscall&, const ThreadSyscall&) = default;
 };
 std::optional<ThreadSyscall> parse_thread_syscall(std::string_view text);
-Result<ThreadSyscall> read_thread_syscall(pid_t tid);
+Result<ThreadSyscall> read_thread_syscall(pid_t tid, const TaskDirectory* directory = nullptr);
 
 // `stat`: the fields that we use. The name may contain anything, ") (" included.
 struct ThreadStat {
@@ -52,7 +67,7 @@ struct ThreadStat {
   friend bool operator==(const ThreadStat&, const ThreadStat&) = default;
 };
 std::optional<ThreadStat> parse_thread_stat(std::string_view text);
-Result<ThreadStat> read_thread_stat(pid_t tid);
+Result<ThreadStat> read_thread_stat(pid_t tid, const TaskDirectory* directory = nullptr);
 
 // `status`: signal mask and context switches.
 struct ThreadStatus {
@@ -73,6 +88,35 @@ std::optional<std::uint64_t> parse_run_count(std::string_view text);
 // else status' context switches. Two equal values around a read mean that a thread that was blocked
 // stayed blocked all the time between.
 Result<std::uint64_t> read_run_witness(pid_t tid);
+
+// What a thread has used so far.
+struct ThreadTimes {
+  Duration on_cpu{};
+  Duration queued{};  // runnable, but without a processor
+};
+// From the text of `schedstat`. Nothing if it is not three numbers, or the kernel does not count
+// (all zero). Pure.
+std::optional<ThreadTimes> parse_thread_times(std::string_view text);
+
+// The same witness of one thread, to be read again: the file stays open, so that the second read
+// costs 0.3 us. Not thread-safe.
+class RunWitness {
+ public:
+  // `directory`, if any, must outlive it.
+  explicit RunWitness(pid_t tid, const TaskDirectory* directory = nullptr)
+      : tid_(tid), directory_(directory) {}
+
+  // As read_run_witness().
+  Result<std::uint64_t> read();
+  // Of the last read; nothing where the kernel does not count them.
+  std::optional<ThreadTimes> times() const { return times_; }
+
+ private:
+  pid_t tid_;
+  const TaskDirectory* directory_;
+  UniqueFd file_;
+  std::optional<ThreadTimes> times_;
+};
 
 // `comm`, without its newline.
 Result<std::string> read_thread_name(pid_t tid);

@@ -18,7 +18,7 @@ namespace vigil::sampler {
 namespace {
 
 // Enough for nearly every blocked thread; more is copied only where the walk ran out of it.
-constexpr std::size_t kFirstCopyBytes = 16 * 1024;
+constexpr std::size_t kFirstCopyBytes = 8 * 1024;
 
 // What reading a thread from outside came to.
 enum class Look : std::uint8_t {
@@ -100,7 +100,7 @@ class StackCollector::Impl {
   // Step 1 of the ladder, tried until it holds still; true if step 2 is to follow.
   bool look_repeatedly(ThreadStack& thread);
   Look look(ThreadStack& thread);
-  Look look_blocked(ThreadStack& thread, std::uint64_t witness);
+  Look look_blocked(ThreadStack& thread, RunWitness& witness, std::uint64_t before);
   // Name, state and wait channel; false if it is gone.
   bool describe(ThreadStack& thread);
   // Step 2, for all that need it.
@@ -125,10 +125,11 @@ class StackCollector::Impl {
   const int signal_number_;
   std::vector<std::byte> buffer_;
   std::uintptr_t main_stack_end_ = 0;
+  std::optional<TaskDirectory> directory_;  // of one capture
 };
 
 bool StackCollector::Impl::describe(ThreadStack& thread) {
-  Result<ThreadStat> stat = read_thread_stat(thread.tid);
+  Result<ThreadStat> stat = read_thread_stat(thread.tid, directory_ ? &*directory_ : nullptr);
   if (!stat) {
     thread.failure = is_gone(stat.error()) ? CaptureFailure::kGone : CaptureFailure::kProcHidden;
     return thread.failure != CaptureFailure::kGone;
@@ -150,7 +151,8 @@ void StackCollector::Impl::capture_own(ThreadStack& thread) {
   thread.work = own_work();
 }
 
-Look StackCollector::Impl::look_blocked(ThreadStack& thread, std::uint64_t witness) {
+Look StackCollector::Impl::look_blocked(ThreadStack& thread, RunWitness& witness,
+                                        std::uint64_t before) {
   RegisterSet registers;
   registers.set(Register::kRip, thread.call.pc);
   registers.set(Register::kRsp, thread.call.sp);
@@ -161,8 +163,9 @@ Look StackCollector::Impl::look_blocked(ThreadStack& thread, std::uint64_t witne
   while (true) {
     const StackCopy copy = copy_stack(thread.call.sp, bytes_max, stack_end, buffer_);
     thread.work = work_of_thread(thread.tid);
-    const Result<std::uint64_t> after = read_run_witness(thread.tid);
-    if (!after || *after != witness) return Look::kMoved;
+    const Result<std::uint64_t> after = witness.read();
+    if (!after || *after != before) return Look::kMoved;
+    thread.times = witness.times();
     thread.bytes_copied = copy.bytes.size();
     if (copy.bytes.empty()) {
       thread.failure = CaptureFailure::kUnreadable;
@@ -188,14 +191,16 @@ Look StackCollector::Impl::look(ThreadStack& thread) {
     thread.failure = is_gone(error) ? CaptureFailure::kGone : CaptureFailure::kProcHidden;
     return Look::kDone;
   };
-  const Result<std::uint64_t> before = read_run_witness(thread.tid);
+  const TaskDirectory* const directory = directory_ ? &*directory_ : nullptr;
+  RunWitness witness(thread.tid, directory);
+  const Result<std::uint64_t> before = witness.read();
   if (!before) return failed(before.error());
-  const Result<ThreadSyscall> call = read_thread_syscall(thread.tid);
+  const Result<ThreadSyscall> call = read_thread_syscall(thread.tid, directory);
   if (!call) return failed(call.error());
   thread.call = *call;
   if (call->kind == ThreadSyscall::Kind::kRunning) return Look::kNeedsSignal;
   if (thread.state == 'R') thread.state = 'S';  // it went to sleep since
-  return look_blocked(thread, *before);
+  return look_blocked(thread, witness, *before);
 }
 
 bool StackCollector::Impl::look_repeatedly(ThreadStack& thread) {
@@ -353,6 +358,7 @@ std::vector<ThreadStack> StackCollector::Impl::capture(std::span<const pid_t> ti
   // Without a new table the last one serves: frames in newer modules then end their walk.
   if (tables == ModuleTables::kRefresh) (void)modules_.refresh();
   main_stack_end_ = modules_.current()->main_stack_end();
+  directory_.emplace();
   std::vector<ThreadStack> threads(tids.size());
   std::vector<Waiting> waiting;
   for (std::size_t i = 0; i < tids.size(); ++i) {
@@ -365,6 +371,7 @@ std::vector<ThreadStack> StackCollector::Impl::capture(std::span<const pid_t> ti
     }
   }
   if (!waiting.empty()) signal_all(threads, std::move(waiting), deadline);
+  directory_.reset();
   return threads;
 }
 

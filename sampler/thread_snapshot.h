@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -69,6 +70,7 @@ struct ThreadStack {
   ThreadWork work;  // its task and labels at that moment, as far as both are known
   std::size_t bytes_copied = 0;
   Duration held{};  // how long the thread itself was kept: zero unless step is kSignal
+  std::optional<ThreadTimes> times;  // as read with the stack, where step is kSignalFree
 };
 
 // One sentence for people: "it blocks the signal that captures running threads". Empty for kNone.
@@ -80,7 +82,7 @@ std::string_view wait_reason(const ThreadStack& thread);
 struct CollectorOptions {
   std::size_t frames_max =
       kFramesMax;  // frames beyond it are dropped and the stack says kTruncated
-  // The most that is copied of a blocked thread's stack; tried only where 16 KiB did not suffice.
+  // The most that is copied of a blocked thread's stack; tried only where 8 KiB did not suffice.
   // Running threads: sigsafe::kStackCopyMax.
   std::size_t stack_bytes_max = 256 * 1024;
   // How often a thread that moved while we read it is tried again before the signal is used.

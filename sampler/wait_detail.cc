@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 #include <fmt/format.h>
 
@@ -296,27 +295,9 @@ WaitDetail wait_detail(const ThreadStack& thread, std::span<const TextFrame> fra
   return call_wait(thread, frames);
 }
 
-std::optional<ThreadTimes> parse_thread_times(std::string_view text) {
-  std::array<std::int64_t, 3> numbers{};  // on a processor, waiting for one, how often
-  for (std::int64_t& number : numbers) {
-    text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error != std::errc() || number < 0) return std::nullopt;
-    text.remove_prefix(static_cast<std::size_t>(end - text.data()));
-  }
-  if (text != "\n" && !text.empty()) return std::nullopt;
-  if (numbers[2] == 0) return std::nullopt;
-  return ThreadTimes{Duration(numbers[0]), Duration(numbers[1])};
-}
-
 std::optional<ThreadTimes> read_thread_times(pid_t tid) {
-  std::array<char, 128> text;
-  const UniqueFd file(
-      ::open(fmt::format("/proc/self/task/{}/schedstat", tid).c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return std::nullopt;
-  const ssize_t size = ::read(file.get(), text.data(), text.size());
-  if (size <= 0) return std::nullopt;
-  return parse_thread_times(std::string_view(text.data(), static_cast<std::size_t>(size)));
+  RunWitness witness(tid);
+  return witness.read() ? witness.times() : std::nullopt;
 }
 
 }  // namespace vigil::sampler

@@ -84,14 +84,7 @@ struct LockWait {
 // or two. Thread-safe.
 std::optional<LockWait> lock_wait(const ThreadSyscall& call);
 
-// What a thread has used so far, from its schedstat file.
-struct ThreadTimes {
-  Duration on_cpu{};
-  Duration queued{};  // runnable, but without a processor
-};
-// Nothing if the text is not three numbers, or the kernel does not count (all zero). Pure.
-std::optional<ThreadTimes> parse_thread_times(std::string_view text);
-// Nothing also if the thread is gone.
+// What a thread has used so far; nothing if it is gone, or the kernel does not count.
 std::optional<ThreadTimes> read_thread_times(pid_t tid);
 
 }  // namespace vigil::sampler

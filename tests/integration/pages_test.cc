@@ -63,6 +63,60 @@ TEST_CASE("bad parameters get 400 with a sentence, at once") {
   }
 }
 
+TEST_CASE("a parameter that a page cannot use is named, never passed over") {
+  Demo demo;
+  const auto refused = [&](const std::string& path, const std::string& name) {
+    INFO(path);
+    const HttpAnswer answer = demo.debug_get(path);
+    CHECK(answer.status == 400);
+    CHECK(answer.body.find(name) != std::string::npos);
+  };
+  for (const char* debug : {"0", "1", "2"}) {
+    const std::string dump = "/debug/pprof/goroutine?debug=" + std::string(debug);
+    refused(dump + "&min_latency=x", "\"min_latency\"");
+    refused(dump + "&min_latency=-1s", "\"min_latency\"");
+    refused(dump + "&route=", "\"route\"");
+    refused(dump + "&labels=a,", "\"labels\"");
+  }
+  for (const char* page :
+       {"/debug/pprof/heap", "/debug/pprof/allocs", "/debug/pprof/growth", "/debug/pprof/mutex",
+        "/debug/pprof/block", "/debug/pprof/threadcreate", "/debug/pprof/delta_heap",
+        "/debug/pprof/trace", "/pprof/heap", "/pprof/profile"}) {
+    for (const char* name : {"route", "min_latency", "labels"}) {
+      refused(std::string(page) + "?" + name + "=/search", "\"" + std::string(name) + "\"");
+    }
+  }
+  refused("/debug/pprof/mutex?by=x", "\"by\"");
+  refused("/debug/tasks?format=x", "format");
+  refused("/debug/tasks?min_age=x", "min_age");
+  refused("/debug/leakwatch?format=x", "format");
+  refused("/debug/locks?format=x", "format");
+  refused("/debug/pprof/trace?seconds=x", "\"seconds\"");
+}
+
+TEST_CASE("the dump of debug=2 has the tasks that its filters ask for, and those alone") {
+  Demo demo;
+  Background stuck(demo.address(), "/stuck", 2);
+  demo.debug_get_until("/debug/tasks", "tasks: 2 live");
+  const auto blocks = [&](const std::string& query) {
+    const std::string dump = demo.debug_get("/debug/pprof/goroutine?debug=2" + query).body;
+    std::size_t count = 0;
+    for (std::size_t at = dump.find("goroutine "); at != std::string::npos;
+         at = dump.find("\ngoroutine ", at + 1)) {
+      ++count;
+    }
+    return count;
+  };
+  CHECK(blocks("") > 2);
+  CHECK(blocks("&route=/stuck") == 2);
+  CHECK(blocks("&route=GET%20/stuck") == 2);
+  CHECK(blocks("&route=/other") == 0);
+  CHECK(blocks("&route=/other&route=/stuck") == 2);
+  CHECK(blocks("&route=/stuck&min_latency=1h") == 0);
+  demo.post("/release");
+  stuck.join();
+}
+
 TEST_CASE("P7.2, P7.3 foreign hosts and other pages get 403") {
   Demo demo;
   const auto status_with = [&](const char* name, const char* value) {

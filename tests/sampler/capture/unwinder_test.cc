@@ -254,7 +254,7 @@ TEST_CASE_METHOD(Fixture, "whatever a stack's words are, memory of other walks c
   const OwnCapture shapes[] = {capture_at_depth(1), capture_at_depth(3), capture_at_depth(8)};
   std::size_t complete = 0;
   std::size_t cut = 0;
-  for (int round = 0; round < 1500; ++round) {
+  for (int round = 0; round < 1500 || (cut <= 50 && round < 20'000); ++round) {
     const OwnCapture& own = shapes[random() % 3];
     Moved moved = moved_by(own, random() % 16 * 0x1000);
     // The words that walks read are few: return addresses, and pointers into the stack.
