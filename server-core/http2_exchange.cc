@@ -12,33 +12,6 @@ namespace vigil::http {
 Http2Response::Http2Response(Http2Exchange& exchange)
     : ResponseBase(exchange.thread()), exchange_(exchange) {}
 
-void Http2Response::begin(std::string_view method) {
-  begin_base(method);
-  mode_ = Mode::kOpen;
-  length_.reset();
-}
-
-Result<void> Http2Response::write(std::string_view bytes) {
-  if (error_) return *error_;
-  note_unsent(bytes);
-  written_ += bytes.size();
-  if (mode_ == Mode::kNoBody || (mode_ == Mode::kOpen && no_body())) return {};
-  if (mode_ == Mode::kBody && length_ && written_ > *length_) {
-    return fail(Error(ErrorCode::kInvalidArgument, "more body than the Content-Length says"));
-  }
-  if (body_.size() + bytes.size() <= kBufferBytes) {
-    body_.append(bytes);
-    return {};
-  }
-  return send_buffered(bytes);
-}
-
-Result<void> Http2Response::flush() {
-  if (error_) return *error_;
-  if (head_sent() && body_.empty()) return {};
-  return send_buffered({});
-}
-
 void Http2Response::set_write_deadline(MonotonicTime deadline) {
   exchange_.move_write_deadline(deadline);
 }
@@ -47,31 +20,13 @@ void Http2Response::set_read_deadline(MonotonicTime deadline) {
   exchange_.set_read_deadline(deadline);
 }
 
-Result<void> Http2Response::set_trailer(std::string_view name, std::string_view value) {
-  if (error_) return *error_;
-  if (Result<void> ok = check_trailer(name, value); !ok) return ok;
-  const bool possible = head_sent() ? mode_ == Mode::kBody : !head_request_;
-  if (!possible) return Error(ErrorCode::kUnsupported, "this response cannot have trailers");
-  trailers_.set(name, value);
-  return {};
-}
-
-Result<void> Http2Response::inform(int status, const HeaderMap& fields) {
-  if (error_) return *error_;
-  if (status <= 101 || status >= 200) {
-    return Error(ErrorCode::kInvalidArgument, "an informational status is 102 to 199");
-  }
-  if (head_sent()) {
-    return Error(ErrorCode::kInvalidArgument, "the final response has been begun");
-  }
+Result<void> Http2Response::send_interim(int status, const HeaderMap& fields) {
   fields_.clear();
   for (std::size_t i = 0; i < fields.size(); ++i) {
     if (!is_framing_field(fields.at(i).name)) fields_.push_back(fields.at(i));
   }
   thread_.counters.add(Counter::kStatus1xx);
-  Result<void> sent = exchange_.connection().inform(exchange_.stream(), status, fields_, thread_);
-  if (!sent) return fail(std::move(sent).error());
-  return {};
+  return exchange_.connection().inform(exchange_.stream(), status, fields_, thread_);
 }
 
 // The fields of the head, in fields_.
@@ -111,7 +66,7 @@ void Http2Response::compose_fields(std::string_view unbuffered,
 }
 
 void Http2Response::submit_head(Http2Session::Body body) {
-  mode_ = body == Http2Session::Body::kNone ? Mode::kNoBody : Mode::kBody;
+  phase_ = body == Http2Session::Body::kNone ? Phase::kNoBody : Phase::kBody;
   exchange_.connection().respond(exchange_.stream(), status_, fields_, body);
   note_head();
   if (close_) exchange_.connection().end_after_streams();
@@ -119,11 +74,8 @@ void Http2Response::submit_head(Http2Session::Body body) {
 
 // The head must go out before the body's end is known.
 Result<void> Http2Response::send_buffered(std::string_view more) {
-  if (mode_ == Mode::kOpen) {
-    length_ = declared_length();
-    if (length_ && !no_body() && written_ > *length_) {
-      return fail(Error(ErrorCode::kInvalidArgument, "more body than the Content-Length says"));
-    }
+  if (!head_sent()) {
+    if (Result<void> taken = take_declared_length(); !taken) return taken;
     compose_fields(more, length_);
     submit_head(no_body() ? Http2Session::Body::kNone : Http2Session::Body::kFollows);
   }
@@ -131,24 +83,13 @@ Result<void> Http2Response::send_buffered(std::string_view more) {
   Result<void> sent = connection.write(exchange_.stream(), body_, thread_);
   if (sent && !more.empty()) sent = connection.write(exchange_.stream(), more, thread_);
   body_.clear();
-  if (!sent) return fail(std::move(sent).error());
-  return {};
+  return sent;
 }
 
 bool Http2Response::finish() {
-  const bool head_was_sent = head_sent();
-  if (head_was_sent) note_late_changes(exchange_.request());
-  if (error_ && head_was_sent) return false;
-  if (error_) reset_to_error(500, {});
-  if (!head_was_sent) {
-    answer_refused_body();
-    std::optional<std::uint64_t> declared = declared_length();
-    if (!no_body() && declared && *declared != written_) {
-      thread_.engine().log.error("a handler wrote another length than it declared",
-                                 {{"declared", *declared}, {"written", written_}});
-      reset_to_error(500, {});
-      declared.reset();
-    }
+  if (!settle(exchange_.request())) return false;
+  if (!head_sent()) {
+    const std::optional<std::uint64_t> declared = length_of_whole();
     const bool trailing = !trailers_.empty() && !no_body();
     // GET's length, where HEAD's handler has not told: what it has written.
     const bool tell = !head_request_ || declared || written_ > 0;
@@ -156,10 +97,10 @@ bool Http2Response::finish() {
         {}, tell ? std::optional(head_request_ && declared ? *declared : written_) : std::nullopt);
     const bool empty = no_body() || (body_.empty() && !trailing);
     submit_head(empty ? Http2Session::Body::kNone : Http2Session::Body::kFollows);
-  } else if (mode_ == Mode::kBody && length_ && written_ != *length_) {
-    return false;  // the client must not take what it got for the whole
+  } else if (falls_short()) {
+    return false;
   }
-  if (mode_ == Mode::kBody) {
+  if (phase_ == Phase::kBody) {
     exchange_.connection().end_response(exchange_.stream(), body_, trailers_);
   }
   return true;

@@ -19,22 +19,15 @@ namespace vigil::http {
 
 class Http2Exchange;
 
-//   kOpen ── buffer full, flush() ──▶ kBody | kNoBody      (the head is out)
-//     └───── end ───────────────────▶ kNoBody, or kBody with a Content-Length
 class Http2Response final : public ResponseBase {
  public:
   explicit Http2Response(Http2Exchange& exchange);
 
-  void begin(std::string_view method);
+  void begin(std::string_view method) { begin_base(method); }
 
-  Result<void> write(std::string_view bytes) override;
-  Result<void> flush() override;
   void set_write_deadline(MonotonicTime deadline) override;
   void set_read_deadline(MonotonicTime deadline) override;
-  bool head_sent() const override { return mode_ != Mode::kOpen; }
-  Result<void> set_trailer(std::string_view name, std::string_view value) override;
-  Result<void> inform(int status, const HeaderMap& fields) override;
-  // `unsupported`: the connection carries other streams too (RFC 9113 has no way out of it).
+  // hijack() is `unsupported`: the connection carries other streams too (RFC 9113 has no way out of it).
 
   // --- For the exchange.
 
@@ -42,20 +35,19 @@ class Http2Response final : public ResponseBase {
   [[nodiscard]] bool finish();
 
  private:
-  enum class Mode : std::uint8_t { kOpen, kNoBody, kBody };
-
-  bool no_body() const { return head_request_ || bodyless_status(); }
+  Result<void> send_buffered(std::string_view more) override;
+  Result<void> send_interim(int status, const HeaderMap& fields) override;
+  bool can_have_trailers() const override {
+    return head_sent() ? phase_ == Phase::kBody : !head_request_;
+  }
   void compose_fields(std::string_view unbuffered, std::optional<std::uint64_t> length);
   void add_field(std::string_view name, std::string_view value) {
     fields_.push_back({name, value});
   }
   void submit_head(Http2Session::Body body);
-  Result<void> send_buffered(std::string_view more);
 
   Http2Exchange& exchange_;
-  Mode mode_ = Mode::kOpen;
-  std::optional<std::uint64_t> length_;  // of the body, if the client has been told
-  std::vector<HeaderField> fields_;      // scratch
+  std::vector<HeaderField> fields_;  // scratch
   std::string length_text_;
   std::string trailer_names_;
 };

@@ -10,7 +10,17 @@
 #include "server-core/request.h"
 
 namespace vigil::http {
+namespace {
+
+Error body_too_long() {
+  return Error(ErrorCode::kInvalidArgument, "more body than the Content-Length says");
+}
+
+}  // namespace
+
 void ResponseBase::begin_base(std::string_view method) {
+  phase_ = Phase::kOpen;
+  length_.reset();
   headers_.clear();
   trailers_.clear();
   status_ = 200;
@@ -56,9 +66,49 @@ void ResponseBase::status(int code) {
   status_ = code;
 }
 
-Result<void> ResponseBase::fail(Error error) {
-  error_ = std::move(error);
-  return *error_;
+Result<void> ResponseBase::write(std::string_view bytes) {
+  if (error_) return *error_;
+  note_unsent(bytes);
+  written_ += bytes.size();
+  if (phase_ == Phase::kNoBody || (phase_ == Phase::kOpen && no_body())) return {};
+  if (phase_ == Phase::kBody && length_ && written_ > *length_) return keep_error(body_too_long());
+  if (body_.size() + bytes.size() <= kBufferBytes) {
+    body_.append(bytes);
+    return {};
+  }
+  return keep_error(send_buffered(bytes));
+}
+
+Result<void> ResponseBase::flush() {
+  if (error_) return *error_;
+  if (head_sent() && body_.empty()) return {};
+  return keep_error(send_buffered({}));
+}
+
+Result<void> ResponseBase::set_trailer(std::string_view name, std::string_view value) {
+  if (error_) return *error_;
+  if (Result<void> ok = check_trailer(name, value); !ok) return ok;
+  if (!can_have_trailers()) {
+    return Error(ErrorCode::kUnsupported, "this response cannot have trailers");
+  }
+  trailers_.set(name, value);
+  return {};
+}
+
+Result<void> ResponseBase::inform(int status, const HeaderMap& fields) {
+  if (error_) return *error_;
+  if (status <= 101 || status >= 200) {
+    return Error(ErrorCode::kInvalidArgument, "an informational status is 102 to 199");
+  }
+  if (head_sent()) {
+    return Error(ErrorCode::kInvalidArgument, "the final response has been begun");
+  }
+  return keep_error(send_interim(status, fields));
+}
+
+Result<void> ResponseBase::keep_error(Result<void> result) {
+  if (!result) error_ = result.error();
+  return result;
 }
 
 bool ResponseBase::reset() {
@@ -66,6 +116,7 @@ bool ResponseBase::reset() {
   headers_.clear();
   trailers_.clear();
   body_.clear();
+  length_.reset();
   status_ = 200;
   written_ = 0;
   error_.reset();
@@ -93,6 +144,28 @@ std::optional<std::uint64_t> ResponseBase::declared_length() {
   if (error == std::errc() && end == text->data() + text->size()) return value;
   thread_.engine().log.error("invalid Content-Length from a handler", {{"value", *text}});
   return std::nullopt;
+}
+
+Result<void> ResponseBase::take_declared_length() {
+  length_ = declared_length();
+  if (length_ && !no_body() && written_ > *length_) return body_too_long();
+  return {};
+}
+
+void ResponseBase::refuse_length(std::uint64_t declared) {
+  thread_.engine().log.error("a handler wrote another length than it declared",
+                             {{"declared", declared}, {"written", written_}});
+  reset_to_error(500, {});
+}
+
+bool ResponseBase::settle_fault(const Request& request) {
+  if (head_sent()) {
+    note_late_changes(request);
+    return !error_;
+  }
+  if (error_) reset_to_error(500, {});
+  if (body_refused_ && untouched()) reset_to_error(413, "the request's body is too long");
+  return true;
 }
 
 void ResponseBase::report_refused_fields() {

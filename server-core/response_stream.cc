@@ -30,35 +30,11 @@ ResponseStream::ResponseStream(Exchange& exchange)
 
 void ResponseStream::begin(std::string_view method, HttpVersion version, bool client_keeps_alive) {
   begin_base(method);
-  mode_ = Mode::kOpen;
   http10_ = version == HttpVersion::kHttp10;
   client_keeps_alive_ = client_keeps_alive;
   close_ = !client_keeps_alive;
-  length_ = 0;
+  chunked_ = false;
   head_.clear();
-}
-
-Result<void> ResponseStream::write(std::string_view bytes) {
-  if (error_) return *error_;
-  note_unsent(bytes);
-  written_ += bytes.size();
-  if (mode_ == Mode::kNoBody || (mode_ == Mode::kOpen && (head_request_ || bodyless_status()))) {
-    return {};
-  }
-  if (mode_ == Mode::kLength && written_ > length_) {
-    return fail(Error(ErrorCode::kInvalidArgument, "more body than the Content-Length says"));
-  }
-  if (body_.size() + bytes.size() <= kBufferBytes) {
-    body_.append(bytes);
-    return {};
-  }
-  return send_buffered(bytes);
-}
-
-Result<void> ResponseStream::flush() {
-  if (error_) return *error_;
-  if (head_sent() && body_.empty()) return {};
-  return send_buffered({});
 }
 
 void ResponseStream::set_write_deadline(MonotonicTime deadline) {
@@ -68,23 +44,7 @@ void ResponseStream::set_read_deadline(MonotonicTime deadline) {
   exchange_.set_read_deadline(deadline);
 }
 
-Result<void> ResponseStream::set_trailer(std::string_view name, std::string_view value) {
-  if (error_) return *error_;
-  if (Result<void> ok = check_trailer(name, value); !ok) return ok;
-  const bool possible = head_sent() ? mode_ == Mode::kChunked : !http10_ && !head_request_;
-  if (!possible) return Error(ErrorCode::kUnsupported, "this response cannot have trailers");
-  trailers_.set(name, value);
-  return {};
-}
-
-Result<void> ResponseStream::inform(int status, const HeaderMap& fields) {
-  if (error_) return *error_;
-  if (status <= 101 || status >= 200) {
-    return Error(ErrorCode::kInvalidArgument, "an informational status is 102 to 199");
-  }
-  if (head_sent()) {
-    return Error(ErrorCode::kInvalidArgument, "the final response has been begun");
-  }
+Result<void> ResponseStream::send_interim(int status, const HeaderMap& fields) {
   if (http10_) return {};
   std::string head = "HTTP/1.1 ";
   append_number(head, static_cast<std::uint64_t>(status));
@@ -96,11 +56,8 @@ Result<void> ResponseStream::inform(int status, const HeaderMap& fields) {
   }
   head.append("\r\n");
   iovec all = part(head);
-  exchange_.thread().counters.add(Counter::kStatus1xx);
-  if (Result<void> sent = exchange_.send_all(std::span(&all, 1)); !sent) {
-    return fail(std::move(sent).error());
-  }
-  return {};
+  thread_.counters.add(Counter::kStatus1xx);
+  return exchange_.send_all(std::span(&all, 1));
 }
 
 Result<HijackedConnection> ResponseStream::hijack() {
@@ -114,39 +71,23 @@ Result<HijackedConnection> ResponseStream::hijack() {
 }
 
 // The handler has returned, and everything it wrote is in the buffer.
-void ResponseStream::choose_mode_for_end() {
-  const std::optional<std::uint64_t> declared = declared_length();
-  if (bodyless_status()) {
-    mode_ = Mode::kNoBody;
-    return;
-  }
-  if (!head_request_ && declared && *declared != written_) {
-    exchange_.thread().engine().log.error("a handler wrote another length than it declared",
-                                          {{"declared", *declared}, {"written", written_}});
-    reset_to_error(500, {});
-  }
-  if (wants_trailers()) {
-    mode_ = Mode::kChunked;
-    return;
-  }
-  mode_ = head_request_ ? Mode::kNoBody : Mode::kLength;
+void ResponseStream::choose_framing_for_end() {
+  const std::optional<std::uint64_t> declared = length_of_whole();
+  phase_ = no_body() ? Phase::kNoBody : Phase::kBody;
+  chunked_ = wants_trailers();
+  if (chunked_ || bodyless_status()) return;
   length_ = head_request_ && declared ? *declared : written_;
 }
 
 // The head must go out before the body's end is known.
-void ResponseStream::choose_mode_for_stream() {
-  const std::optional<std::uint64_t> declared = declared_length();
-  length_ = declared.value_or(0);
-  if (head_request_ || bodyless_status()) {
-    mode_ = Mode::kNoBody;
-  } else if (declared && !wants_trailers()) {
-    mode_ = Mode::kLength;
-  } else if (http10_) {
-    mode_ = Mode::kUntilClose;
-    close_ = true;
-  } else {
-    mode_ = Mode::kChunked;
-  }
+Result<void> ResponseStream::choose_framing_for_stream() {
+  if (Result<void> taken = take_declared_length(); !taken) return taken;
+  phase_ = no_body() ? Phase::kNoBody : Phase::kBody;
+  if (phase_ == Phase::kNoBody || (length_ && !wants_trailers())) return {};
+  length_.reset();
+  chunked_ = !http10_;
+  close_ |= http10_;
+  return {};
 }
 
 // Whether a Connection that the handler has set is the server's business: whether the connection
@@ -167,7 +108,7 @@ bool ResponseStream::append_fields() {
         continue;
     }
     // Announces what will not come.
-    if (mode_ != Mode::kChunked && equals_ignoring_case(field.name, "trailer")) continue;
+    if (!chunked_ && equals_ignoring_case(field.name, "trailer")) continue;
     has_date |= field.name.size() == 4 && equals_ignoring_case(field.name, "date");
     // An empty one says that there shall be none.
     if (field.value.empty() && equals_ignoring_case(field.name, "content-type")) continue;
@@ -212,13 +153,12 @@ void ResponseStream::compose_head(std::string_view unbuffered) {
   if (const std::string_view type = type_of_body(unbuffered); !type.empty()) {
     head_.append("Content-Type: ").append(type).append("\r\n");
   }
-  if (mode_ == Mode::kChunked) {
+  if (chunked_) {
     append_trailer_names();
     head_.append("Transfer-Encoding: chunked\r\n");
-  } else if (mode_ == Mode::kLength ||
-             (mode_ == Mode::kNoBody && !bodyless_status() && length_ > 0)) {
+  } else if (length_ && !bodyless_status() && (phase_ == Phase::kBody || *length_ > 0)) {
     head_.append("Content-Length: ");
-    append_number(head_, length_);
+    append_number(head_, *length_);
     head_.append("\r\n");
   }
   if (close_) {
@@ -231,17 +171,14 @@ void ResponseStream::compose_head(std::string_view unbuffered) {
 }
 
 Result<void> ResponseStream::send_buffered(std::string_view more) {
-  if (mode_ == Mode::kOpen) {
-    choose_mode_for_stream();
+  if (!head_sent()) {
+    if (Result<void> chosen = choose_framing_for_stream(); !chosen) return chosen;
     compose_head(more);
-    if (mode_ == Mode::kLength && written_ > length_) {
-      return fail(Error(ErrorCode::kInvalidArgument, "more body than the Content-Length says"));
-    }
   }
   std::array<iovec, 4> parts;
   std::size_t count = 0;
   const std::size_t size = body_.size() + more.size();
-  const bool chunked = mode_ == Mode::kChunked && size > 0;
+  const bool chunked = chunked_ && size > 0;
   if (chunked) {
     append_number(head_, size, 16);
     head_.append("\r\n");
@@ -254,20 +191,16 @@ Result<void> ResponseStream::send_buffered(std::string_view more) {
   Result<void> sent = exchange_.send_all(std::span(parts).first(count));
   head_.clear();
   body_.clear();
-  if (!sent) return fail(std::move(sent).error());
-  return {};
+  return sent;
 }
 
 ResponseStream::End ResponseStream::finish() {
-  if (head_sent()) note_late_changes(exchange_.request());
-  if (error_ && head_sent()) return End::kCut;
-  if (error_) reset_to_error(500, {});
-  if (mode_ == Mode::kOpen) {
-    answer_refused_body();
-    choose_mode_for_end();
+  if (!settle(exchange_.request())) return End::kCut;
+  if (!head_sent()) {
+    choose_framing_for_end();
     compose_head({});
   }
-  if (mode_ == Mode::kChunked) {
+  if (chunked_) {
     if (!body_.empty()) {
       append_number(head_, body_.size(), 16);
       head_.append("\r\n");
@@ -276,8 +209,8 @@ ResponseStream::End ResponseStream::finish() {
     body_.append("0\r\n");
     append_trailers(body_);
     body_.append("\r\n");
-  } else if (mode_ == Mode::kLength && written_ != length_) {
-    return End::kCut;  // the client must not take what it got for the whole
+  } else if (falls_short()) {
+    return End::kCut;
   }
   // A small body is cheaper to copy than to send as a part of its own.
   constexpr std::size_t kCopyMax = 4096;

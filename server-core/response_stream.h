@@ -1,8 +1,6 @@
-// ResponseStream: the ResponseWriter of HTTP/1.x.
-//
-//   kOpen ── buffer full, flush() ──▶ kLength | kChunked | kUntilClose | kNoBody      (the head is
-//   out)
-//     └───── end ──────────────────▶ kLength, in one send with the body
+// ResponseStream: the ResponseWriter of HTTP/1.x. A body that is whole when its head goes out leaves
+// with it in one send. Another one is chunked, or has the length that its handler has declared, or in
+// HTTP/1.0 ends with the connection.
 #pragma once
 
 #include <cstdint>
@@ -22,13 +20,8 @@ class ResponseStream final : public ResponseBase {
 
   void begin(std::string_view method, HttpVersion version, bool client_keeps_alive);
 
-  Result<void> write(std::string_view bytes) override;
-  Result<void> flush() override;
   void set_write_deadline(MonotonicTime deadline) override;
   void set_read_deadline(MonotonicTime deadline) override;
-  bool head_sent() const override { return mode_ != Mode::kOpen; }
-  Result<void> set_trailer(std::string_view name, std::string_view value) override;
-  Result<void> inform(int status, const HeaderMap& fields) override;
   Result<HijackedConnection> hijack() override;
 
   // --- For the engine.
@@ -39,24 +32,25 @@ class ResponseStream final : public ResponseBase {
   End finish();
 
  private:
-  enum class Mode : std::uint8_t { kOpen, kNoBody, kLength, kChunked, kUntilClose };
-
+  Result<void> send_buffered(std::string_view more) override;
+  Result<void> send_interim(int status, const HeaderMap& fields) override;
+  bool can_have_trailers() const override {
+    return head_sent() ? chunked_ : !http10_ && !head_request_;
+  }
   bool wants_trailers() const;
-  void choose_mode_for_end();
-  void choose_mode_for_stream();
+  void choose_framing_for_end();
+  Result<void> choose_framing_for_stream();
   void compose_head(std::string_view unbuffered);
   bool takes_connection(std::string_view value);
   bool append_fields();
   void append_trailer_names();
   void append_trailers(std::string& out) const;
-  Result<void> send_buffered(std::string_view more);
 
   Exchange& exchange_;
-  Mode mode_ = Mode::kOpen;
   bool http10_ = false;
   bool client_keeps_alive_ = false;
-  std::uint64_t length_ = 0;  // in kLength: the Content-Length
-  std::string head_;          // composed, not sent yet
+  bool chunked_ = false;
+  std::string head_;  // composed, not sent yet
 };
 
 }  // namespace vigil::http

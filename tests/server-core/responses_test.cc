@@ -281,6 +281,10 @@ TEST_CASE("more body than the Content-Length is an error, less cuts the connecti
       notes.add(response.write("!"));
       notes.add(response.write(""));
     });
+    add(router, "GET /more-at-once", [&](auto& response, auto&) {
+      response.headers().set("Content-Length", "4");
+      notes.add(response.write(std::string(40'000, 'm')));  // more than the buffer holds
+    });
     add(router, "GET /less", [](auto& response, auto&) {
       response.headers().set("Content-Length", "5");
       (void)response.write("body");
@@ -297,11 +301,13 @@ TEST_CASE("more body than the Content-Length is an error, less cuts the connecti
   CHECK(whole.body == "body");
   CHECK(more.closed_within(5s));
   CHECK(notes.take() == "ok invalid_argument invalid_argument");
+  CHECK(server.get("/more-at-once") == "500 Internal Server Error\n");  // nothing was out yet
+  CHECK(notes.take() == "invalid_argument");
   RawClient less = server.connect();
   less.send(get_request("/less") + get_request("/hello"));
   CHECK_FALSE(less.read_response().complete);
   CHECK(less.ended());
   RawClient unsent = server.connect();
   unsent.send(get_request("/unsent"));
-  CHECK(unsent.read_response().status == 500);  // nothing was out yet
+  CHECK(unsent.read_response().status == 500);  // nor here
 }
