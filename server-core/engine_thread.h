@@ -32,6 +32,8 @@ struct Http2Stream;
 class EngineThread {
  public:
   static constexpr std::size_t kScratchBytes = 64 * 1024;
+  // Reads in a row from one connection before others get their turn.
+  static constexpr int kReadsMax = 16;
 
   EngineThread(Engine& engine, std::string name);
   ~EngineThread();
