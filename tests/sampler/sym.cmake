@@ -1,6 +1,7 @@
 # Tests of symbols, profile model, encoders and heap profile. Included by this folder's CMakeLists.txt.
 
-add_library(vigil_pprof_checker STATIC ${PROJECT_SOURCE_DIR}/tests/support/pprof_checker.cc)
+add_library(vigil_pprof_checker STATIC
+  ${PROJECT_SOURCE_DIR}/tests/support/pprof_checker.cc ${PROJECT_SOURCE_DIR}/tests/support/pprof_reader.cc)
 target_link_libraries(vigil_pprof_checker PUBLIC vigil::base PRIVATE vigil_flags ZLIB::ZLIB)
 target_include_directories(vigil_pprof_checker SYSTEM PRIVATE ${VIGIL_PROTOZERO_INCLUDE})
 
