@@ -2,9 +2,12 @@
 #pragma once
 
 #include <sys/types.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -33,6 +36,20 @@ inline std::size_t descriptor_count(pid_t pid) {
   std::error_code error;
   const std::filesystem::directory_iterator files("/proc/" + std::to_string(pid) + "/fd", error);
   return error ? 0 : static_cast<std::size_t>(std::distance(begin(files), end(files)));
+}
+
+// User and system time that the process has had.
+inline std::chrono::milliseconds cpu_time_of(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string line;
+  std::getline(file, line);
+  // Behind the name, which may hold anything: state is field 3, utime 14, stime 15 (proc(5)).
+  std::size_t at = line.rfind(')') + 1;
+  for (int field = 3; field < 14; ++field) at = line.find(' ', at + 1);
+  char* rest = nullptr;
+  const long user = std::strtol(line.c_str() + at, &rest, 10);
+  const long system = std::strtol(rest, nullptr, 10);
+  return std::chrono::milliseconds((user + system) * 1000 / sysconf(_SC_CLK_TCK));
 }
 
 }  // namespace vigil::test

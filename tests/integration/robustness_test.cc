@@ -2,11 +2,9 @@
 #include <sys/resource.h>
 
 #include <csignal>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <vector>
 
+#include "tests/integration/process_facts.h"
 #include "tests/support/catch.h"
 #include "tests/support/demo.h"
 #include "tests/support/raw_client.h"
@@ -16,32 +14,12 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::size_t descriptors_of(pid_t pid) {
-  namespace fs = std::filesystem;
-  const auto all = fs::directory_iterator("/proc/" + std::to_string(pid) + "/fd");
-  return static_cast<std::size_t>(std::distance(fs::begin(all), fs::end(all)));
-}
-
-// User and system time that the process has had.
-std::chrono::milliseconds cpu_time_of(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  std::string line;
-  std::getline(file, line);
-  // Behind the name, which may hold anything: state is field 3, utime 14, stime 15 (proc(5)).
-  std::size_t at = line.rfind(')') + 1;
-  for (int field = 3; field < 14; ++field) at = line.find(' ', at + 1);
-  char* rest = nullptr;
-  const long user = std::strtol(line.c_str() + at, &rest, 10);
-  const long system = std::strtol(rest, nullptr, 10);
-  return std::chrono::milliseconds((user + system) * 1000 / sysconf(_SC_CLK_TCK));
-}
-
 TEST_CASE("P3.4: at RLIMIT_NOFILE newcomers are told, the process rests, and recovers within 3 s") {
   Demo demo;
   const pid_t pid = demo.process().pid();
   REQUIRE(demo.get("/hello").status == 200);
   constexpr std::size_t kRoom = 10;
-  const rlim_t limit = descriptors_of(pid) + kRoom;
+  const rlim_t limit = descriptor_count(pid) + kRoom;
   const rlimit few{limit, limit};
   REQUIRE(::prlimit(pid, RLIMIT_NOFILE, &few, nullptr) == 0);
 
