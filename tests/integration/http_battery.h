@@ -61,6 +61,8 @@ void check_rows(const HostPort& server, const std::vector<Row>& rows);
 void check_rows_whole(const HostPort& server, const std::vector<Row>& rows);
 
 inline constexpr std::size_t kCutBytesMax = 160;
+// The body of GET /hello.
+inline constexpr const char* kHello = "hello, world\n";
 
 // Requests with `fields` ("A: b\r\n") behind a Host.
 std::string get(std::string_view fields, std::string_view target = "/hello");

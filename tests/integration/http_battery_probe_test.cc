@@ -11,8 +11,6 @@ namespace {
 
 using namespace std::string_literals;
 
-constexpr const char* kHello = "hello, world\n";
-
 // What of the first request's body might be taken for a request.
 constexpr std::string_view kSmuggled = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
 
