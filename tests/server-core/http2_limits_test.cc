@@ -4,9 +4,8 @@
 #include <fstream>
 #include <thread>
 
-#include "tests/server-core/test_server.h"
+#include "tests/server-core/http2_server.h"
 #include "tests/support/catch.h"
-#include "tests/support/http2_client.h"
 
 namespace {
 
@@ -17,16 +16,6 @@ using Steady = std::chrono::steady_clock;
 
 constexpr auto kDeadline = 300ms;
 constexpr auto kLatest = 3000ms;
-
-http::ServerOptions h2_options() {
-  http::ServerOptions options = test_options();
-  options.http2_cleartext = true;
-  return options;
-}
-
-Http2Client connect(TestServer& server, const std::string& settings = h2::settings()) {
-  return Http2Client(server.connect(), settings);
-}
 
 std::uint64_t abuse(TestServer& server, http::Http2Abuse kind) {
   return server.stats().http2.abuse[static_cast<std::size_t>(kind)];

@@ -1,8 +1,7 @@
 // HTTP/2 over sockets, in clear text: what a client gets, and what the server keeps to.
-#include "tests/server-core/test_server.h"
+#include "tests/server-core/http2_server.h"
 #include "tests/support/catch.h"
 #include "tests/support/http2_battery.h"
-#include "tests/support/http2_client.h"
 
 namespace {
 
@@ -11,16 +10,6 @@ using namespace vigil;
 using namespace vigil::test;
 using http::Request;
 using http::ResponseWriter;
-
-http::ServerOptions h2_options() {
-  http::ServerOptions options = test_options();
-  options.http2_cleartext = true;
-  return options;
-}
-
-Http2Client connect(TestServer& server, const std::string& settings = h2::settings()) {
-  return Http2Client(server.connect(), settings);
-}
 
 }  // namespace
 
