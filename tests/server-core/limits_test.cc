@@ -1,12 +1,9 @@
-// PUB-3: limits one before, at and one after, the queue of requests, and the wrappers of the
-// listener. What the limits do to a connection is in concurrency_test.cc.
+// PUB-3: limits one before, at and one after, and the queue of requests. What the limits do to a connection is in concurrency_test.cc.
 #include <atomic>
-#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "server-core/listener_filter.h"
 #include "tests/server-core/test_server.h"
 #include "tests/support/catch.h"
 
@@ -15,8 +12,6 @@ using namespace vigil;
 using namespace vigil::test;
 using Time = std::chrono::steady_clock;
 using http::LimitPolicy;
-using http::ListenerFilter;
-using http::PeerAddress;
 
 namespace {
 
@@ -37,10 +32,7 @@ std::vector<RawClient> open_connections(TestServer& server, int count) {
 // A server with one slot, which a request to /hold has.
 struct OneSlot {
   explicit OneSlot(std::size_t max_queue, Duration timeout = 20s)
-      : server(options(max_queue, timeout)) {
-    holder.send(get_request("/hold"));
-    REQUIRE(eventually([&] { return server.gate.waiting() == 1; }));
-  }
+      : server(options(max_queue, timeout)) {}
   static http::ServerOptions options(std::size_t max_queue, Duration timeout) {
     http::ServerOptions options = test_options();
     options.max_in_flight = 1;
@@ -58,30 +50,13 @@ struct OneSlot {
   }
 
   TestServer server;
-  RawClient holder = server.connect();
+  RawClient holder = server.connect_held();
 };
 
-// Counts what it is told, and answers what it is set to.
-class Recorder final : public ListenerFilter {
- public:
-  bool may_accept() override { return accepts; }
-  Verdict on_accept(const PeerAddress&) override {
-    ++asked;
-    if (throws) throw std::runtime_error("a filter's own trouble");
-    return verdict;
-  }
-  void on_close(const PeerAddress&) noexcept override { ++closed; }
-
-  std::atomic<bool> accepts{true};
-  std::atomic<bool> throws{false};
-  std::atomic<Verdict> verdict{Verdict::kAdmit};
-  std::atomic<int> asked{0};
-  std::atomic<int> closed{0};
-};
-
-http::ServerOptions with_filters(std::vector<std::shared_ptr<ListenerFilter>> filters) {
+http::ServerOptions pausing_at(std::size_t max_connections) {
   http::ServerOptions options = test_options();
-  options.listener_filters = std::move(filters);
+  options.max_connections = max_connections;
+  options.connection_policy = LimitPolicy::kPause;
   return options;
 }
 
@@ -108,10 +83,7 @@ TEST_CASE("P3.1 reject: one before and at the limit are served, one after gets 5
 }
 
 TEST_CASE("P3.1 pause: the one after waits in the backlog and is served when a place is free") {
-  auto options = test_options();
-  options.max_connections = 2;
-  options.connection_policy = LimitPolicy::kPause;
-  TestServer server(options);
+  TestServer server(pausing_at(2));
   std::vector<RawClient> open = open_connections(server, 2);
   RawClient waiting = server.connect();
   CHECK(waiting.connected());
@@ -131,10 +103,7 @@ TEST_CASE("P3.1 pause: the one after waits in the backlog and is served when a p
 
 TEST_CASE(
     "P3.1 pause: clients beyond the limit are all served in the end, never too many at once") {
-  auto options = test_options();
-  options.max_connections = 4;
-  options.connection_policy = LimitPolicy::kPause;
-  TestServer server(options);
+  TestServer server(pausing_at(4));
   std::atomic<int> good{0};
   std::atomic<std::uint64_t> most{0};
   std::vector<std::thread> clients;
@@ -159,10 +128,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a paused server shuts down at once") {
-  auto options = test_options();
-  options.max_connections = 1;
-  options.connection_policy = LimitPolicy::kPause;
-  TestServer server(options);
+  TestServer server(pausing_at(1));
   std::vector<RawClient> open = open_connections(server, 1);
   RawClient waiting = server.connect();
   REQUIRE(eventually([&] { return server.stats().limits_hit.accept_pauses >= 1; }));
@@ -398,69 +364,4 @@ TEST_CASE("options of the queue that cannot mean anything are refused by name") 
   CHECK(error_of(options).empty());
   options.queue_timeout = 0s;
   CHECK(error_of(options).find("queue_timeout") != std::string::npos);
-}
-
-TEST_CASE("listener filters: the outer one hears of all, the inner of what it lets through") {
-  const auto outer = std::make_shared<Recorder>();
-  const auto inner = std::make_shared<Recorder>();
-  TestServer server(with_filters({outer, inner}));
-  CHECK(server.get("/hello") == "200 hello\n");
-  CHECK(eventually([&] { return inner->closed == 1; }));
-  CHECK(outer->closed == 1);
-
-  inner->verdict = ListenerFilter::Verdict::kRefuse;
-  RawClient refused = server.connect();
-  CHECK(refused.read_response().status == 503);
-  CHECK(eventually([&] { return outer->closed == 2; }));
-  CHECK(inner->closed == 1);
-
-  outer->verdict = ListenerFilter::Verdict::kDrop;
-  CHECK(server.connect().closed_within(5s));
-  CHECK(inner->asked == 2);
-  CHECK(outer->asked == 3);
-  CHECK(outer->closed == 2);
-  CHECK(server.stats().limits_hit.filters == 2);
-}
-
-TEST_CASE("listener filters: one that throws drops the newcomer, and the server goes on") {
-  const auto outer = std::make_shared<Recorder>();
-  const auto filter = std::make_shared<Recorder>();
-  TestServer server(with_filters({outer, filter}));
-  filter->throws = true;
-  CHECK(server.connect().closed_within(5s));
-  filter->throws = false;
-  CHECK(server.get("/hello") == "200 hello\n");
-  CHECK(eventually([&] { return outer->closed == 2; }));
-}
-
-TEST_CASE(
-    "listener filters: one that will not accept leaves newcomers waiting, and is asked again") {
-  const auto filter = std::make_shared<Recorder>();
-  filter->accepts = false;
-  TestServer server(with_filters({filter}));
-  RawClient client = server.connect();
-  client.send(get_request("/hello"));
-  REQUIRE(eventually([&] { return server.stats().limits_hit.accept_pauses >= 1; }));
-  CHECK_FALSE(client.receive(50ms));
-  filter->accepts = true;
-  const auto begin = Time::now();
-  CHECK(client.read_response().status == 200);
-  CHECK(Time::now() - begin < 2s);
-}
-
-TEST_CASE("listener filters: one limit for two servers, and a log of who comes and goes") {
-  QuietSink log;
-  const auto limit = std::make_shared<http::ConnectionLimit>(1, LimitPolicy::kReject);
-  const auto accept_log = std::make_shared<http::AcceptLog>(log);
-  TestServer first(with_filters({accept_log, limit}));
-  TestServer second(with_filters({limit}));
-  RawClient client = first.connect();
-  CHECK(status_of(client) == 200);
-  RawClient refused = second.connect();
-  CHECK(refused.read_response().status == 503);
-  CHECK(log.saw("\"msg\":\"connection accepted\",\"peer\":\"127.0.0.1:"));
-  CHECK_FALSE(log.saw("connection closed"));
-  client.close();
-  CHECK(eventually([&] { return log.saw("connection closed"); }));
-  CHECK(eventually([&] { return second.get("/hello") == "200 hello\n"; }));
 }
