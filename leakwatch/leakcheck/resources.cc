@@ -1,8 +1,6 @@
 #include "leakwatch/leakcheck/resources.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -15,6 +13,7 @@
 
 #include <fmt/format.h>
 
+#include "base/socket_address.h"
 #include "base/text.h"
 #include "leakwatch/leakcheck/posix_timers.h"
 #include "sampler/proc_file.h"
@@ -37,19 +36,9 @@ std::optional<int> whole_number(std::string_view text) {
 }
 
 std::string address_text(const sockaddr_storage& address, socklen_t length) {
-  std::array<char, INET6_ADDRSTRLEN> host{};
-  if (address.ss_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
-    ::inet_ntop(AF_INET, &v4.sin_addr, host.data(), host.size());
-    return format_host_port({host.data(), ntohs(v4.sin_port)});
-  }
-  if (address.ss_family == AF_INET6) {
-    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
-    ::inet_ntop(AF_INET6, &v6.sin6_addr, host.data(), host.size());
-    return format_host_port({host.data(), ntohs(v6.sin6_port)});
-  }
+  if (address.ss_family != AF_UNIX) return socket_address_text(address);
   constexpr std::size_t kPathAt = offsetof(sockaddr_un, sun_path);
-  if (address.ss_family != AF_UNIX || length <= kPathAt) return "";
+  if (length <= kPathAt) return "";
   const auto& local = reinterpret_cast<const sockaddr_un&>(address);
   const std::string_view path(local.sun_path, length - kPathAt);
   if (path.front() == '\0') return valid_utf8(fmt::format("@{}", path.substr(1)));
