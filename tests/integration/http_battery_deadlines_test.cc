@@ -249,7 +249,8 @@ TEST_CASE("battery P2.10: 200 slow connections cost others nothing, and leave no
   asker.join();
   CHECK(good.failed == 0);
   CHECK(good.served > 100);
-  CHECK(good.worst < 1s);
+  // Behind one of them it would take until that one's deadline, 3 s.
+  CHECK(good.worst < 2s);
   CHECK(held_memory < memory + 200 * 64 * 1024);
 
   // The clients stay; the deadlines end them.
