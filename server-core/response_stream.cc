@@ -73,10 +73,15 @@ Result<HijackedConnection> ResponseStream::hijack() {
 // The handler has returned, and everything it wrote is in the buffer.
 void ResponseStream::choose_framing_for_end() {
   const std::optional<std::uint64_t> declared = length_of_whole();
-  phase_ = no_body() ? Phase::kNoBody : Phase::kBody;
+  if (no_body()) {
+    phase_ = Phase::kNoBody;
+    // HEAD: GET's length, which its handler may have told or written.
+    if (!bodyless_status()) length_ = declared.value_or(written_);
+    return;
+  }
+  phase_ = Phase::kBody;
   chunked_ = wants_trailers();
-  if (chunked_ || bodyless_status()) return;
-  length_ = head_request_ && declared ? *declared : written_;
+  if (!chunked_) length_ = written_;
 }
 
 // The head must go out before the body's end is known.
