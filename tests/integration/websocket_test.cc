@@ -5,6 +5,7 @@
 #include "tests/support/catch.h"
 #include "tests/support/demo.h"
 #include "tests/support/go_pprof.h"
+#include "tests/support/test_pki.h"
 #include "tests/support/websocket_client.h"
 
 namespace vigil::test {
@@ -18,10 +19,10 @@ std::string origin(const Demo& demo) { return format_host_port(demo.address()); 
 // Runs `script` under node with `ws` and the address as WebSocket and url.
 class Node {
  public:
-  Node(const Demo& demo, const std::string& script)
+  Node(const Demo& demo, const std::string& script, const std::string& scheme = "ws")
       : process_({"node", "-e",
-                  "const { WebSocket } = require('ws'); const url = 'ws://" + origin(demo) +
-                      "/ws'; " + script},
+                  "const { WebSocket } = require('ws'); const url = '" + scheme + "://" +
+                      origin(demo) + "/ws'; " + script},
                  kNodePath) {}
   Subprocess& process() { return process_; }
 
@@ -59,6 +60,37 @@ TEST_CASE("the npm package ws talks with the demo: text, binary, fragments, ping
   CHECK(metrics.find("vigil_websockets{server=\"main\"} 0") != std::string::npos);
   CHECK(metrics.find("vigil_websocket_messages_total{server=\"main\",direction=\"in\"} 3") !=
         std::string::npos);
+}
+
+TEST_CASE(
+    "the npm package ws talks with the demo over TLS, which it verifies, and is told the end") {
+  TestPki pki;
+  const TestCertificate shop = pki.issue("shop", "shop.test", {"shop.test"});
+  Demo demo({"--tls-cert=" + shop.chain_file, "--tls-key=" + shop.key_file});
+  Node node(demo, "const ca = require('fs').readFileSync('" + pki.authority_file() + "');" + R"(
+    const large = Buffer.alloc(200000, 7);
+    const stranger = new WebSocket(url, { servername: 'shop.test' });
+    stranger.on('error', (error) => console.log('without the authority: ' + error.code));
+    const socket = new WebSocket(url, { ca, servername: 'shop.test' });
+    socket.on('open', () => { socket.send('grüße'); socket.send(large); });
+    socket.on('message', (data, binary) => {
+      console.log(binary ? 'binary ' + data.equals(large) : 'text ' + data);
+      if (binary) console.log('both');
+    });
+    socket.on('close', (code) => console.log('closed ' + code));
+    socket.on('error', (error) => console.log('error ' + error.message));
+  )",
+            "wss");
+  REQUIRE(node.process().wait_for_out("both"));
+  REQUIRE(node.process().wait_for_out("without the authority"));
+  demo.process().kill(SIGTERM);
+  const Finished finished = node.process().wait();
+  INFO(finished.err);
+  CHECK(finished.exit_status == 0);
+  CHECK(finished.out.find("without the authority: UNABLE_TO_") != std::string::npos);
+  CHECK(finished.out.find("text grüße\nbinary true\nboth\n") != std::string::npos);
+  CHECK(finished.out.find("closed 1001\n") != std::string::npos);
+  CHECK(demo.process().wait().exit_status == 0);
 }
 
 TEST_CASE("P4.8: the npm package ws is told why it is refused") {
