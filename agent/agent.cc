@@ -23,6 +23,9 @@
 namespace vigil {
 namespace {
 
+// Of the debug listener's own: a table for each of its connections several times over.
+constexpr std::size_t kDebugTasksMax = 512;
+
 std::vector<std::string> own_command_line() {
   std::vector<std::string> arguments;
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
@@ -36,7 +39,10 @@ std::vector<std::string> own_command_line() {
 // In the order of construction: each part uses only those above it.
 struct Agent::Parts {
   Parts(leakwatch::TaskRegistry& task_registry, LogSink& sink, Clock& clk)
-      : clock(clk), tasks(task_registry), log(sink, "agent"), listener_tasks(clk) {}
+      : clock(clk),
+        tasks(task_registry),
+        log(sink, "agent"),
+        listener_tasks(clk, {.tasks_max = kDebugTasksMax}) {}
 
   Clock& clock;
   leakwatch::TaskRegistry& tasks;

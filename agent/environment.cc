@@ -138,7 +138,9 @@ Result<std::optional<ResidentOptions>> agent_environment(const EnvironmentLookup
     }
   }
   const char* const owner = lookup(kOwnerVariable);
-  const bool descends = is_set(owner) && owner != std::to_string(self);
+  constexpr std::int64_t kProcessMax = 0x7FFF'FFFF;
+  const bool descends = is_set(owner) && parse_integer(owner, 0, kProcessMax).ok() &&
+                        *parse_integer(owner, 0, kProcessMax) != self;
   if (descends && options.follow_fork == FollowFork::kNo) return std::optional<ResidentOptions>();
   return std::optional(std::move(options));
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <condition_variable>
@@ -24,6 +25,22 @@ namespace {
 // PortTaken::kNext tries this many.
 constexpr int kPortsTried = 100;
 
+// Tasks alive at once in the agent's own registry: a program that marks more brings one. 64 bytes each.
+constexpr std::size_t kOwnTasksMax = 1024;
+// The address space that the agent's tables, stacks and memory arenas need where it is limited (RLIMIT_AS). Little of it
+// is ever memory: an arena of glibc's malloc reserves 64 MiB a thread.
+constexpr rlim_t kAddressSpace = rlim_t{1} << 30;
+
+// Whether the program can spare it: with less, what the agent takes, the program would miss.
+Result<void> check_address_space() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return {};
+  if (limit.rlim_cur > kAddressSpace) return {};
+  return Error(ErrorCode::kResourceExhausted,
+               "the process may have " + std::to_string(limit.rlim_cur >> 20) +
+                   " MiB of address space (ulimit -v), and the agent wants 1 GiB");
+}
+
 }  // namespace
 
 // Shared by the agent's first thread and whoever waits for it to serve.
@@ -31,7 +48,9 @@ struct ResidentAgent::State {
   State(ResidentOptions asked, leakwatch::TaskRegistry* registry)
       : options(std::move(asked)),
         log(options.log),
-        own_tasks(registry == nullptr ? std::make_unique<leakwatch::TaskRegistry>(clock) : nullptr),
+        own_tasks(registry == nullptr ? std::make_unique<leakwatch::TaskRegistry>(
+                                            clock, leakwatch::TaskRegistryOptions{kOwnTasksMax})
+                                      : nullptr),
         tasks(registry == nullptr ? *own_tasks : *registry) {}
 
   static void run(const std::shared_ptr<State>& state) noexcept;
@@ -106,6 +125,7 @@ void ResidentAgent::State::wait_for_stop() {
 Result<std::unique_ptr<ResidentAgent>> ResidentAgent::start(ResidentOptions options,
                                                             leakwatch::TaskRegistry* tasks,
                                                             Duration start_timeout) try {
+  if (Result<void> checked = check_address_space(); !checked) return std::move(checked).error();
   auto state = std::make_shared<State>(std::move(options), tasks);
   {
     const SignalMaskGuard mask = SignalMaskGuard::program_signals();

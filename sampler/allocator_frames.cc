@@ -12,7 +12,9 @@ constexpr std::array<std::string_view, 11> kFunctions = {
 
 // The anonymous ones are tcmalloc's too (gperftools src/tcmalloc.cc), as they are named without debug
 // information.
-constexpr std::array<std::string_view, 6> kPrefixes = {"tcmalloc::",
+constexpr std::array<std::string_view, 8> kPrefixes = {"vigil::sampler::interposed::",
+                                                       "vigil::sampler::sigsafe::",
+                                                       "tcmalloc::",
                                                        "tc_",
                                                        "std::",
                                                        "__gnu_cxx::",

@@ -27,7 +27,9 @@ void* __libc_realloc(void*, std::size_t);
 void* __libc_memalign(std::size_t, std::size_t);
 }
 
-namespace {
+// Named, not anonymous: frames of these are left out of the profiles by their prefix (allocator_frames.cc), and a program
+// may have functions of its own called "(anonymous namespace)::allocate".
+namespace vigil::sampler::interposed {
 
 namespace recorder = vigil::sampler::sigsafe;
 
@@ -143,9 +145,11 @@ std::size_t rounded_up(std::size_t bytes, std::align_val_t alignment) {
   return (std::max<std::size_t>(bytes, 1) + unit - 1) / unit * unit;
 }
 
-}  // namespace
+}  // namespace vigil::sampler::interposed
 
 #define VIGIL_EXPORT __attribute__((visibility("default")))
+
+using namespace vigil::sampler::interposed;  // NOLINT: the file's own
 
 // HeapProfiler looks for this name. Whether the program's malloc is really ours: one that the program itself defines, or
 // that stands in front of a library opened at run time, passes it by.

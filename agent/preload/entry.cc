@@ -42,7 +42,9 @@ __attribute__((noinline)) void arm_from_environment() noexcept try {
 
 int armed_main(int count, char** arguments, char** environment) {
   arm_from_environment();
-  return program_main(count, arguments, environment);
+  // Not `environment`: VIGIL_OWNER is in the new one.
+  (void)environment;
+  return program_main(count, arguments, ::environ);
 }
 
 // A program with more rights than its user (setuid, file capabilities) shows nothing of itself.

@@ -28,7 +28,7 @@ std::uint64_t next_random(HeapCountdown& countdown) noexcept {
   // that threads do not sample in step.
   std::uint64_t x = countdown.random;
   if (x == 0) {
-    x = thread_pointer() ^ heap_recorder.next_ticket.fetch_add(1) * 0x9E3779B97F4A7C15u;
+    x = thread_pointer() ^ heap_recorder.last_ticket.fetch_add(1) * 0x9E3779B97F4A7C15u;
     x = (x ^ x >> 33) * 0xff51afd7ed558ccdu;
     x = (x ^ x >> 33) | 1;
   }
@@ -138,7 +138,7 @@ bool countdown_ended(std::uint64_t bytes) noexcept {
 __attribute__((noinline)) void record_allocation(const void* object, std::uint64_t bytes) noexcept {
   const ErrnoGuard errno_guard;
   if (heap_recorder.interval.load(std::memory_order_relaxed) == 0) return;
-  const std::uint64_t ticket = heap_recorder.next_ticket.fetch_add(1);
+  const std::uint64_t ticket = heap_recorder.last_ticket.fetch_add(1) + 1;
   HeapSlot* slot = claim_slot();
   // Before the slot is published: the collector looks the object up.
   const std::uint64_t mark = mark_of(ticket, slot != nullptr ? kBucketPending : kBucketLost);

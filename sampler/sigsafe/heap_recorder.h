@@ -69,7 +69,8 @@ struct HeapRecorder {
   std::atomic<std::uint64_t> numbering{0};  // which collector's bucket numbers are in `live`
   std::atomic<HeapSlot*> slots{nullptr};    // kHeapSlots of them, mapped once and never unmapped
   std::atomic<std::uint64_t> main_stack_end{0};
-  std::atomic<std::uint64_t> next_ticket{1};
+  // Nothing here begins with another value than zero: 3 MiB of zeros are not in the file, and not in memory until used.
+  std::atomic<std::uint64_t> last_ticket{0};
   std::atomic<std::uint32_t> cursor{0};
   std::atomic<std::uint32_t> done{0};   // slots in kDone
   std::atomic<std::uint32_t> wakes{0};  // a futex: +1 when the collector should come
