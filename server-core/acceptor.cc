@@ -246,7 +246,7 @@ void Acceptor::admit(UniqueFd socket, const PeerAddress& peer, EngineThread& thr
     return;
   }
   connection->peer = peer;
-  connection->began = thread.now();
+  connection->began = connection->accepted = thread.now();
   connection->counts_toward_limits = admitted;
   connection->state = ConnectionState::kClosed;  // not counted yet
   engine_.connection_opened();

@@ -176,7 +176,9 @@ struct Connection final : FlightWaiter {
   std::size_t output_sent = 0;
   std::uint64_t discard_left = 0;  // bytes of a request's body that nobody reads
 
+  // Set before anybody else sees the connection.
   PeerAddress peer;
+  MonotonicTime accepted{};
 
   // The owner's; used only with the options' hooks.
   std::uint64_t id = 0;  // 0: none yet

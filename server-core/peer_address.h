@@ -24,8 +24,8 @@ struct PeerAddress {
   uid_t unix_uid() const { return address.s6_addr32[0]; }
   pid_t unix_pid() const { return static_cast<pid_t>(address.s6_addr32[1]); }
 
-  // For showing and logging; "unix(uid=1000)" as the host behind a Unix socket, without a port.
-  // Allocates.
+  // For showing and logging; behind a Unix socket "unix(uid=1000)" and the connection's number (16
+  // bits of it) as the port. Allocates.
   HostPort to_host_port() const;
   // The same address, whatever the port; the same user behind a Unix socket.
   friend bool same_host(const PeerAddress& a, const PeerAddress& b);

@@ -11,7 +11,9 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
@@ -24,6 +26,7 @@ namespace vigil::http {
 
 class Engine;
 class EngineThread;
+class ListingRequest;
 
 class Poller {
  public:
@@ -39,6 +42,8 @@ class Poller {
   void give(Connection& connection);
   // Makes the leader look at its inbox and at the engine's phase.
   void wake();
+  // Has the leader answer `request` with the connections that it has.
+  void list(std::shared_ptr<ListingRequest> request);
   // The number of the present turn, odd while a handler runs inline.
   std::uint64_t turn() const { return turn_.load(std::memory_order_seq_cst); }
   // The kernel's id of the thread that polls, or polled last.
@@ -84,6 +89,8 @@ class Poller {
   void wait(EngineThread& thread);
   bool drain_batch(EngineThread& thread);
   bool drain_inbox(EngineThread& thread);
+  void answer_listings(EngineThread& thread);
+  void answer(ListingRequest& request, EngineThread& thread) const;
   void run_timers(EngineThread& thread);
   void dispatch(Connection& connection, std::uint32_t events, EngineThread& thread);
   void process(Connection& connection, std::uint32_t bits, EngineThread& thread);
@@ -111,6 +118,7 @@ class Poller {
 
   std::mutex inbox_mutex_;
   ConnectionList inbox_;  // guarded by inbox_mutex_
+  std::vector<std::shared_ptr<ListingRequest>> listings_;  // guarded by inbox_mutex_
 
   // The leader's.
   std::array<epoll_event, kBatch> events_{};

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/thread_id.h"
+#include "server-core/connection_listing.h"
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
 #include "server-core/poller.h"
@@ -359,6 +360,43 @@ ServerStats Server::stats() const {
   stats.going_down = {get(Counter::kDrained), get(Counter::kClosedIdle), get(Counter::kForced),
                       hijacked.closed, hijacked.forced};
   return stats;
+}
+
+std::string_view server_phase_name(ServerPhase phase) {
+  switch (phase) {
+    case ServerPhase::kCreated:
+      return "created";
+    case ServerPhase::kServing:
+      return "serving";
+    case ServerPhase::kDraining:
+      return "draining";
+    case ServerPhase::kClosed:
+      return "closed";
+  }
+  return "";
+}
+
+ServerPhase Server::phase() const {
+  switch (impl_->engine.phase()) {
+    case Phase::kCreated:
+      return ServerPhase::kCreated;
+    case Phase::kRunning:
+      return ServerPhase::kServing;
+    case Phase::kDraining:
+      return ServerPhase::kDraining;
+    case Phase::kForced:
+    case Phase::kStopped:
+      return ServerPhase::kClosed;
+  }
+  return ServerPhase::kClosed;
+}
+
+ConnectionListing Server::connections(std::size_t limit, MonotonicTime deadline) const {
+  Engine& engine = impl_->engine;
+  if (engine.phase() == Phase::kCreated || engine.phase() == Phase::kStopped) return {};
+  const auto request = std::make_shared<ListingRequest>(engine.pollers.size(), limit);
+  for (const auto& poller : engine.pollers) poller->list(request);
+  return request->wait(deadline, engine.clock);
 }
 
 }  // namespace vigil::http

@@ -20,12 +20,15 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/result.h"
 #include "base/text.h"
 #include "leakwatch/task_registry.h"
+#include "server-core/connection_info.h"
 #include "server-core/handler.h"
 #include "server-core/server_options.h"
 #include "server-core/server_stats.h"
@@ -36,6 +39,17 @@ namespace vigil::http {
 enum class ServeEnd : std::uint8_t {
   kServerClosed,  // by shutdown() or close(); no error
 };
+
+// The life of a server; it never goes back.
+enum class ServerPhase : std::uint8_t {
+  kCreated,   // bound, accepts nothing. -> kServing by start(); kDraining
+  kServing,   // -> kDraining by shutdown(), kClosed by close()
+  kDraining,  // no new connections; what is in flight finishes. -> kClosed at the deadline
+  kClosed,    // everything is cut
+};
+
+// "created", "serving", "draining", "closed".
+std::string_view server_phase_name(ServerPhase phase);
 
 class Server {
  public:
@@ -95,6 +109,13 @@ class Server {
   void close();
 
   ServerStats stats() const;
+
+  // Where it is in its life. Cost: a load.
+  ServerPhase phase() const;
+
+  // The open connections, `limit` at the most. Asks the threads that poll, and waits for them until
+  // `deadline`. Nothing before start() and after the end.
+  ConnectionListing connections(std::size_t limit, MonotonicTime deadline) const;
 
  private:
   struct Impl;
