@@ -75,6 +75,13 @@ std::string_view log_level_name(LogLevel level) {
   return "unknown";
 }
 
+std::optional<LogLevel> log_level_of(std::string_view name) {
+  for (LogLevel level : {LogLevel::kDebug, LogLevel::kInfo, LogLevel::kWarn, LogLevel::kError}) {
+    if (log_level_name(level) == name) return level;
+  }
+  return std::nullopt;
+}
+
 std::string to_json_line(const LogRecord& record) {
   std::string out = "{\"time\":\"";
   append_time(out, record.time);
@@ -114,6 +121,45 @@ std::string_view kind_of(const LogRecord& record) {
 }
 
 }  // namespace
+
+void LevelSink::write(const LogRecord& record) noexcept {
+  if (record.level >= level()) next_.write(record);
+}
+
+LogLevel LevelSink::level() const {
+  return until() ? for_a_time_.load(std::memory_order_relaxed)
+                 : level_.load(std::memory_order_relaxed);
+}
+
+std::optional<MonotonicTime> LevelSink::until() const {
+  const std::int64_t until_ns = until_ns_.load(std::memory_order_acquire);
+  if (until_ns == 0) return std::nullopt;
+  const MonotonicTime until{Duration(until_ns)};
+  if (clock_.now() >= until) return std::nullopt;
+  return until;
+}
+
+void LevelSink::set_level(LogLevel level) {
+  level_.store(level, std::memory_order_relaxed);
+  until_ns_.store(0, std::memory_order_release);
+  report(level, Duration(0));
+}
+
+void LevelSink::set_level_for(LogLevel level, Duration time) {
+  for_a_time_.store(level, std::memory_order_relaxed);
+  until_ns_.store((clock_.now() + time).time_since_epoch().count(), std::memory_order_release);
+  report(level, time);
+}
+
+void LevelSink::report(LogLevel level, Duration time) {
+  const LogField fields[] = {{"level", log_level_name(level)},
+                             {"for_ms", whole_milliseconds(time)}};
+  next_.write({.time = clock_.wall_now(),
+               .level = LogLevel::kWarn,
+               .source = "log",
+               .message = "log level changed",
+               .fields = fields});
+}
 
 void FilterSink::write(const LogRecord& record) noexcept {
   for (const LogRule& rule : rules_) {

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,6 +24,9 @@ namespace vigil {
 enum class LogLevel : std::uint8_t { kDebug, kInfo, kWarn, kError };
 
 std::string_view log_level_name(LogLevel level);
+
+// The level of that name ("debug", "info", "warn", "error"); nullopt: there is none.
+std::optional<LogLevel> log_level_of(std::string_view name);
 
 // One named value of a record. Borrows: the key and a string value must live until the call
 // returns.
@@ -107,6 +111,40 @@ class FilterSink final : public LogSink {
   LogSink& next_;
   const std::vector<LogRule> rules_;
   std::atomic<std::uint64_t> dropped_{0};
+};
+
+// Passes on what is at or above a level that can be changed while the program runs, for good or for a
+// time. Each change is a record itself (source "log"), whatever the level.
+//
+//   JsonLineSink json(2, LogLevel::kDebug);
+//   LevelSink sink(json, clock, LogLevel::kInfo);
+//   sink.set_level_for(LogLevel::kDebug, 10min);     // then kInfo again, by itself
+//
+// Thread-safe as `next` is; it and `clock` must outlive this. Cost: two loads, and a clock read while
+// a level is set for a time.
+class LevelSink final : public LogSink {
+ public:
+  LevelSink(LogSink& next, Clock& clock, LogLevel level)
+      : next_(next), clock_(clock), level_(level) {}
+  void write(const LogRecord& record) noexcept override;
+
+  // What counts now.
+  LogLevel level() const;
+  // When the level of set_level_for() ends; nullopt: the level stays.
+  std::optional<MonotonicTime> until() const;
+
+  void set_level(LogLevel level);
+  // Then the level that set_level(), or the constructor, has set.
+  void set_level_for(LogLevel level, Duration time);
+
+ private:
+  void report(LogLevel level, Duration time);
+
+  LogSink& next_;
+  Clock& clock_;
+  std::atomic<LogLevel> level_;
+  std::atomic<LogLevel> for_a_time_{LogLevel::kInfo};
+  std::atomic<std::int64_t> until_ns_{0};  // 0: level_ counts
 };
 
 // A source's handle on a sink. Copyable and cheap; the sink must outlive it. Thread-safe as the

@@ -7,8 +7,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/fake_clock.h"
 #include "base/fd.h"
 #include "tests/support/catch.h"
+#include "tests/support/recording_sink.h"
 
 namespace vigil {
 namespace {
@@ -103,6 +105,52 @@ TEST_CASE("without a rule that names it, a record passes the filter") {
   filter.write({{}, LogLevel::kDebug, "server", "", {}});
   CHECK(next.count == 1);
   CHECK(filter.dropped() == 0);
+}
+
+TEST_CASE("a LevelSink passes what is at or above its level, which can be set for a time") {
+  RecordingSink lines;
+  FakeClock clock;
+  LevelSink sink(lines, clock, LogLevel::kWarn);
+  const Logger log(sink, "test");
+  const auto passed = [&] {
+    const std::size_t before = lines.lines().size();
+    log.debug("d");
+    log.info("i");
+    log.warn("w");
+    log.error("e");
+    return lines.lines().size() - before;
+  };
+  CHECK(passed() == 2);
+  sink.set_level(LogLevel::kError);
+  CHECK(passed() == 1);
+  CHECK_FALSE(sink.until());
+
+  sink.set_level_for(LogLevel::kDebug, std::chrono::minutes(10));
+  CHECK(sink.level() == LogLevel::kDebug);
+  CHECK(sink.until() == clock.now() + std::chrono::minutes(10));
+  CHECK(passed() == 4);
+  clock.advance(std::chrono::minutes(10) - Duration(1));
+  CHECK(passed() == 4);
+  clock.advance(Duration(1));
+  CHECK(passed() == 1);  // the level before
+  CHECK_FALSE(sink.until());
+
+  sink.set_level_for(LogLevel::kDebug, std::chrono::minutes(10));
+  sink.set_level(LogLevel::kInfo);
+  CHECK(passed() == 3);
+  // Each change has said so, above every level.
+  std::size_t changes = 0;
+  for (const std::string& line : lines.lines()) {
+    changes += line.find("\"log level changed\"") != std::string::npos;
+  }
+  CHECK(changes == 4);
+}
+
+TEST_CASE("a log level by its name") {
+  for (LogLevel level : {LogLevel::kDebug, LogLevel::kInfo, LogLevel::kWarn, LogLevel::kError}) {
+    CHECK(log_level_of(log_level_name(level)) == level);
+  }
+  for (const char* name : {"", "Debug", "warning", "info "}) CHECK_FALSE(log_level_of(name));
 }
 
 }  // namespace
