@@ -19,9 +19,9 @@
 // What is not seen: creations inside libc itself (tmpfile, the helper thread of SIGEV_THREAD
 // timers), vfork, clone and plain system calls.
 //
-// pthread_create is defined weak: a program that links another interposer of it (vigil::contention
-// has one) links without a conflict; that one then shall pass on to
-// vigil_creation_stacks_pthread_create instead of looking for the next definition itself.
+// pthread_create is defined weak: a program that links another interposer of it links without a
+// conflict; that one then shall pass on to vigil_creation_stacks_pthread_create instead of looking
+// for the next definition itself, as vigil::contention does.
 #pragma once
 
 #include <pthread.h>

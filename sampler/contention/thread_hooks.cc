@@ -7,6 +7,11 @@
 #include "sampler/contention/wait_recorder.h"
 #include "sampler/sigsafe/raw_syscall.h"
 
+// vigil::creation_stacks, where the program links it (leakwatch/leakcheck/creation_stacks.h): its
+// pthread_create has given way to ours, and wants to be the next.
+extern "C" __attribute__((weak)) int vigil_creation_stacks_pthread_create(
+    pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*), void* argument);
+
 namespace vigil::sampler::contention {
 namespace {
 
@@ -15,6 +20,14 @@ struct Create
   static constexpr const char* kName = "pthread_create";
   static constexpr Function kFallback = nullptr;
 };
+
+int call_next(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*),
+              void* argument) noexcept {
+  if (vigil_creation_stacks_pthread_create != nullptr) {
+    return vigil_creation_stacks_pthread_create(thread, attributes, start, argument);
+  }
+  return Create::call(thread, attributes, start, argument);
+}
 
 // Ends in a jump (-O2): the thread's stack looks as if it had not been here.
 void* begin_thread(void* argument) {
@@ -33,10 +46,10 @@ __attribute__((noinline)) int create_recorded(const Site& site, pthread_t* threa
                                               const pthread_attr_t* attributes,
                                               void* (*start)(void*), void* argument) noexcept {
   ThreadRecord* const record = HookGuard::inside() ? nullptr : record_creation(site);
-  if (record == nullptr) return Create::call(thread, attributes, start, argument);
+  if (record == nullptr) return call_next(thread, attributes, start, argument);
   record->start = start;
   record->argument = argument;
-  const int result = Create::call(thread, attributes, begin_thread, record);
+  const int result = call_next(thread, attributes, begin_thread, record);
   if (result != 0) forget_thread(*record);
   return result;
 }
@@ -49,7 +62,7 @@ extern "C" __attribute__((visibility("default"))) int pthread_create(
     void* argument) noexcept {
   using namespace vigil::sampler::contention;  // NOLINT: one function's
   if (__atomic_load_n(&gate_threads, __ATOMIC_RELAXED) == 0) {
-    return Create::call(thread, attributes, start, argument);
+    return call_next(thread, attributes, start, argument);
   }
   return create_recorded({WaitKind::kThread, reinterpret_cast<std::uintptr_t>(pthread_create),
                           reinterpret_cast<std::uintptr_t>(__builtin_return_address(0))},
