@@ -129,9 +129,11 @@ Result<void> Agent::Parts::start_contention(Duration rate) {
 }
 
 Result<void> Agent::Parts::start_watchdog(const AgentOptions& options, LogSink& sink) {
-  auto created = leakwatch::Watchdog::create(
-      {.threshold = options.stuck_after, .label_thresholds = options.stuck_after_routes}, tasks,
-      *stacks, sink, clock);
+  auto created = leakwatch::Watchdog::create({.threshold = options.stuck_after,
+                                              .label_thresholds = options.stuck_after_routes,
+                                              .high_watermarks = options.high_watermarks,
+                                              .callbacks = options.watchdog_callbacks},
+                                             tasks, *stacks, sink, clock);
   if (!created) return std::move(created).error();
   watchdog = *std::move(created);
   watchdog->start();
@@ -227,6 +229,8 @@ std::string Agent::stack_text(const sampler::Stack& stack) const {
 const leakwatch::Watchdog& Agent::watchdog() const { return *parts_->watchdog; }
 
 leakwatch::StackSource& Agent::stacks() { return *parts_->stacks; }
+
+void Agent::server_is_draining() { parts_->watchdog->server_is_draining(); }
 
 void Agent::log_shutdown(const http::ShutdownReport& report) {
   parts_->log.info("server shut down", {{"drained", report.drained},

@@ -59,6 +59,13 @@ struct AgentOptions {
   // For handlers of these routes instead ("GET /export"); zero: they are never flagged for their age.
   std::map<std::string, Duration, std::less<>> stuck_after_routes = {};
 
+  // More tasks, threads or descriptors at once than this are logged with a dump, once for each
+  // crossing. Zero: no limit.
+  leakwatch::HighWatermarks high_watermarks = {};
+
+  // What the program wants to be told of the watchdog's findings, on a thread of its own.
+  leakwatch::WatchdogCallbacks watchdog_callbacks = {};
+
   // Mean bytes between heap samples (HeapProfilerOptions::interval_bytes), where the program runs on
   // tcmalloc or links vigil::malloc_interpose. Zero: sampling stays off and the heap pages answer 501.
   std::int64_t heap_sample_bytes = 512 * 1024;
@@ -114,6 +121,10 @@ class Agent {
 
   const leakwatch::Watchdog& watchdog() const;
   leakwatch::StackSource& stacks();
+
+  // From now on reports say that the server is shutting down. Application does this by itself
+  // (report_through).
+  void server_is_draining();
 
   // Logs what a shutdown left: one record with the numbers, then one for each handler that goes on,
   // with route, age and live stack.

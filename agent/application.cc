@@ -244,6 +244,7 @@ void Application::Parts::name_step(const std::string& name) {
 
 void Application::Parts::end_servers(MonotonicTime deadline) {
   name_step("servers");
+  if (agent != nullptr) agent->server_is_draining();
   const http::ShutdownReport report = shutdown_all(deadline);
   log_report(report);
   // Handlers still run, and what they use must not be torn down under them.

@@ -9,8 +9,8 @@
 //
 //   spawn(registry, label, checkout(cart), [](std::exception_ptr error) { … });
 //
-// While it waits it is on no thread, and no stack shows it; /debug/pprof/goroutine?debug=2, the
-// watchdog's reports and the leak check show this instead:
+// While it waits it is on no thread, and no stack shows it; /debug/pprof/goroutine?debug=2 and the
+// watchdog's reports show this instead:
 //
 //   goroutine 12 [await, 3 minutes, labels:{"route":"checkout"}]:
 //   shop::price_of(...)

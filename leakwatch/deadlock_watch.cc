@@ -38,9 +38,10 @@ bool contains(const std::vector<WaitCycle>& cycles, const WaitCycle& cycle) {
 // All of the tasks' threads, or the next kThreadsMax of them, and those of known deadlocks.
 std::vector<pid_t> DeadlockWatch::threads_to_look_at(std::span<const TaskInfo> live) {
   std::vector<pid_t> threads;
-  threads.reserve(live.size());
   for (const TaskInfo& task : live) {
-    if (!task.waiting()) threads.push_back(task.thread);
+    // Tasks of one thread often stand together: 10,000 nested ones are not worth sorting.
+    const bool is_known = !threads.empty() && threads.back() == task.thread;
+    if (!task.waiting() && !is_known) threads.push_back(task.thread);
   }
   std::sort(threads.begin(), threads.end());
   threads.erase(std::unique(threads.begin(), threads.end()), threads.end());
@@ -64,10 +65,7 @@ DeadlockReport DeadlockWatch::report_of(const WaitCycle& cycle, std::span<const 
   DeadlockReport report;
   for (std::size_t i = 0; i < cycle.size(); ++i) {
     DeadlockParty party{.waits = cycle[i], .task = {}, .stack = std::move(stacks[i])};
-    // `live` is oldest first, so the last one of a thread is its innermost.
-    for (const TaskInfo& task : live) {
-      if (task.thread == cycle[i].waiter) party.task = task;
-    }
+    party.task = innermost_task(live, cycle[i].waiter);
     report.parties.push_back(std::move(party));
   }
   return report;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace vigil::leakwatch {
 namespace {
@@ -119,6 +120,8 @@ std::vector<EpisodeTable::Due> EpisodeTable::due(std::span<const TaskInfo> live,
       due.push_back({task, *excess});
     }
   }
+  std::sort(due.begin(), due.end(),
+            [](const Due& a, const Due& b) { return is_older(a.task, b.task); });
   return due;
 }
 
@@ -155,6 +158,7 @@ StuckReport& EpisodeTable::report_for(const Due& due, const LiveStack& stack, Fl
   StuckReport& report = reports_[number];
   report.number = number;
   report.task = due.task;
+  report.draining = draining_;
   report.flagged_at = wall_now;
   report.age_when_flagged = due.task.age(now);
   report.limit = due.excess.limit;
@@ -220,6 +224,20 @@ void EpisodeTable::look(TaskId task, const LiveStack& stack, MonotonicTime now) 
   if (stack.queued && watch.queued >= Duration::zero()) {
     movement.queued = *stack.queued - watch.queued;
   }
+}
+
+void EpisodeTable::mark_draining() {
+  if (std::exchange(draining_, true)) return;
+  for (auto& [number, report] : reports_) {
+    if (report.state == EpisodeState::kStuck) report.draining = true;
+  }
+}
+
+std::vector<TaskId> EpisodeTable::stuck_tasks() const {
+  std::vector<TaskId> tasks;
+  tasks.reserve(stuck_.size());
+  for (const auto& [task, episode] : stuck_) tasks.push_back(task);
+  return tasks;
 }
 
 StuckReport* EpisodeTable::report(std::uint64_t number) {

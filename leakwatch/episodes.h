@@ -82,6 +82,12 @@ class EpisodeTable {
   // A later look at a report's task.
   void look(TaskId task, const LiveStack& stack, MonotonicTime now);
 
+  // The server is shutting down: what is stuck now, and what gets stuck from here on, says so.
+  void mark_draining();
+
+  // The tasks that are flagged and not over.
+  std::vector<TaskId> stuck_tasks() const;
+
   // The report, if it is still kept.
   StuckReport* report(std::uint64_t number);
   const std::map<std::uint64_t, StuckReport>& reports() const { return reports_; }
@@ -126,6 +132,7 @@ class EpisodeTable {
   std::unordered_map<std::uint64_t, std::uint64_t> open_;  // fingerprint -> report
   std::unordered_map<std::uint64_t, Watch> watches_;       // report -> its task's
   std::uint64_t last_looked_ = 0;
+  bool draining_ = false;
   Counters counters_;
 };
 

@@ -34,6 +34,19 @@ void set_task_begun_hook(TaskBegunHook hook) noexcept {
   begun_hook.store(hook, std::memory_order_release);
 }
 
+bool is_older(const TaskInfo& a, const TaskInfo& b) {
+  return a.started != b.started ? a.started < b.started : a.id < b.id;
+}
+
+std::optional<TaskInfo> innermost_task(std::span<const TaskInfo> tasks, pid_t thread) {
+  const TaskInfo* youngest = nullptr;
+  for (const TaskInfo& task : tasks) {
+    if (task.thread != thread) continue;
+    if (youngest == nullptr || is_older(*youngest, task)) youngest = &task;
+  }
+  return youngest == nullptr ? std::nullopt : std::optional(*youngest);
+}
+
 TaskBegunHook task_begun_hook() noexcept { return begun_hook.load(std::memory_order_relaxed); }
 
 struct alignas(64) TaskRegistry::Slot {
@@ -302,17 +315,20 @@ std::optional<TaskInfo> TaskRegistry::read(std::uint32_t index) const {
   return info;
 }
 
-std::vector<TaskInfo> TaskRegistry::snapshot() const {
-  std::vector<TaskInfo> tasks;
+void TaskRegistry::snapshot_unsorted(std::vector<TaskInfo>& into) const {
+  into.clear();
   for (std::uint32_t list = 0; list < kLists; ++list) {
     const std::uint32_t used = lists_[list].fresh.load(std::memory_order_relaxed);
     for (std::uint32_t i = 0; i < used; ++i) {
-      if (auto info = read(list * slots_per_list_ + i)) tasks.push_back(*info);
+      if (auto info = read(list * slots_per_list_ + i)) into.push_back(*info);
     }
   }
-  std::sort(tasks.begin(), tasks.end(), [](const TaskInfo& a, const TaskInfo& b) {
-    return a.started != b.started ? a.started < b.started : a.id < b.id;
-  });
+}
+
+std::vector<TaskInfo> TaskRegistry::snapshot() const {
+  std::vector<TaskInfo> tasks;
+  snapshot_unsorted(tasks);
+  std::sort(tasks.begin(), tasks.end(), is_older);
   return tasks;
 }
 

@@ -32,6 +32,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -94,6 +95,11 @@ struct TaskInfo {
   Duration timeout() const { return gives_up_at - started; }
 };
 
+// The order of TaskRegistry::snapshot().
+bool is_older(const TaskInfo& a, const TaskInfo& b);
+// The youngest of `tasks`, in any order, that is on `thread`: the one that the others contain.
+std::optional<TaskInfo> innermost_task(std::span<const TaskInfo> tasks, pid_t thread);
+
 // What a task may be given beyond its label.
 struct TaskStart {
   MonotonicTime now{};  // the clock, just read
@@ -136,8 +142,11 @@ class TaskRegistry {
   TaskLabel intern(std::string_view text);
 
   // All live tasks, oldest first. A task that begins or ends meanwhile may or may not be in it;
-  // none is torn. Cost: about 1 us for each hundred slots that were ever in use.
+  // none is torn. Cost: about 2 us for each hundred slots that were ever in use, and some 6 us for
+  // each hundred live tasks to sort them.
   std::vector<TaskInfo> snapshot() const;
+  // The same in no order, into a vector that is used again and again.
+  void snapshot_unsorted(std::vector<TaskInfo>& into) const;
 
   // The task if it is still alive.
   std::optional<TaskInfo> find(TaskId id) const;

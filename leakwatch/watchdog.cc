@@ -20,10 +20,14 @@ constexpr Duration kIntervalMax = std::chrono::seconds(1);
 constexpr std::size_t kLooksMax = 32;
 // Lock holders whose stacks a pass takes.
 constexpr std::size_t kHoldersMax = 16;
+// Between two counts of threads and descriptors.
+constexpr Duration kCountInterval = std::chrono::seconds(1);
 
 Duration interval_of(const WatchdogOptions& options, const Thresholds& thresholds) {
   if (options.interval != Duration::zero()) return options.interval;
-  return std::clamp<Duration>(thresholds.least() / 8, kIntervalMin, kIntervalMax);
+  const Duration least = thresholds.least();
+  if (least == Duration::zero()) return kIntervalMax;
+  return std::clamp<Duration>(least / 8, kIntervalMin, kIntervalMax);
 }
 
 Thresholds thresholds_of(const WatchdogOptions& options) {
@@ -64,14 +68,6 @@ std::string_view message_of(const StuckReport& report, bool is_new) {
   return is_new ? "handler stuck" : "handler still stuck";
 }
 
-std::optional<TaskInfo> innermost_task(std::span<const TaskInfo> live, pid_t thread) {
-  // Oldest first: the last one of a thread is its innermost.
-  for (auto task = live.rbegin(); task != live.rend(); ++task) {
-    if (task->thread == thread) return *task;
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 bool RecordLimit::allows(MonotonicTime now) {
@@ -107,7 +103,12 @@ Watchdog::Watchdog(WatchdogOptions options, TaskRegistry& registry, StackSource&
       clock_(clock),
       deadlock_watch_(stacks),
       record_limit_(options_.records_per_minute_max),
-      episodes_(thresholds_of(options_), options_.reports_max) {}
+      watermark_watch_(options_.high_watermarks, stacks),
+      episodes_(thresholds_of(options_), options_.reports_max) {
+  if (options_.callbacks.any()) {
+    callbacks_ = std::make_unique<CallbackThread>(options_.callbacks.thread, clock);
+  }
+}
 
 Watchdog::~Watchdog() { stop(); }
 
@@ -115,7 +116,8 @@ Duration Watchdog::interval() const { return interval_of(options_, thresholds_of
 
 void Watchdog::start() {
   std::lock_guard lock(thread_mutex_);
-  if (options_.threshold == Duration::zero() || thread_.joinable()) return;
+  if (thread_.joinable()) return;
+  if (!flags_tasks() && !options_.high_watermarks.any()) return;
   {
     std::lock_guard state_lock(mutex_);
     stopping_ = false;
@@ -150,13 +152,64 @@ void Watchdog::run() {
 
 void Watchdog::step(MonotonicTime now) {
   std::lock_guard step_lock(step_mutex_);
-  const std::vector<TaskInfo> live = registry_.snapshot();
-  close_over(live, now);
-  look_for_deadlocks(live);
-  look_at_stuck(live, now);
+  registry_.snapshot_unsorted(live_);
+  if (flags_tasks()) {
+    close_over(live_, now);
+    look_for_deadlocks(live_);
+    look_at_stuck(live_, now);
+  }
+  look_at_watermarks(live_, now);
+  check_callbacks(now);
   std::lock_guard lock(mutex_);
   ++passes_;
   records_suppressed_ = record_limit_.suppressed();
+}
+
+template <typename Report>
+void Watchdog::tell(const std::function<void(const Report&)>& callback, const Report& report) {
+  if (callback) callbacks_->post([callback, report] { callback(report); });
+}
+
+void Watchdog::check_callbacks(MonotonicTime now) {
+  if (callbacks_ == nullptr || !callbacks_->has_overrun(now)) return;
+  log_.error("a callback of the watchdog takes longer than its budget",
+             {{"budget_ms", whole_milliseconds(options_.callbacks.thread.budget)}});
+}
+
+void Watchdog::look_at_watermarks(const std::vector<TaskInfo>& live, MonotonicTime now) {
+  if (!options_.high_watermarks.any()) return;
+  if (!counted_at_ || now - *counted_at_ >= kCountInterval) {
+    counts_ = HighWatermarkWatch::count(live);
+    counted_at_ = now;
+  }
+  counts_.tasks = live.size();
+  auto crossed = watermark_watch_.step(counts_, live, clock_.now() + options_.capture_budget);
+  note_watermarks(counts_, crossed);
+  for (const WatermarkReport& report : crossed) {
+    log_.warn("high watermark", {{"what", watermark_name(report.kind)},
+                                 {"value", report.value},
+                                 {"limit", report.limit},
+                                 {"dump", report.dump}});
+    tell(options_.callbacks.on_high_watermark, report);
+  }
+}
+
+// Gives them number and time, and says of the kept ones how high it went and whether they are over.
+void Watchdog::note_watermarks(const HighWatermarkWatch::Counts& counts,
+                               std::vector<WatermarkReport>& crossed) {
+  std::lock_guard lock(mutex_);
+  for (WatermarkReport& report : watermarks_) {
+    const bool goes_on = !report.over && watermark_watch_.is_above(report.kind);
+    if (goes_on)
+      report.peak = std::max(report.peak, watermark_watch_.value_of(counts, report.kind));
+    report.over = !goes_on;
+  }
+  for (WatermarkReport& report : crossed) {
+    report.number = ++watermarks_crossed_;
+    report.crossed_at = clock_.wall_now();
+    if (watermarks_.size() >= WatchdogOptions::kWatermarksKept) watermarks_.pop_front();
+    watermarks_.push_back(report);
+  }
 }
 
 void Watchdog::look_for_deadlocks(const std::vector<TaskInfo>& live) {
@@ -166,6 +219,7 @@ void Watchdog::look_for_deadlocks(const std::vector<TaskInfo>& live) {
     const std::string text = format_deadlock(report);
     log_.error("deadlock",
                {{"deadlock", report.number}, {"threads", report.parties.size()}, {"text", text}});
+    tell(options_.callbacks.on_deadlock, report);
   }
 }
 
@@ -189,7 +243,10 @@ void Watchdog::close_over(const std::vector<TaskInfo>& live, MonotonicTime now) 
     std::lock_guard lock(mutex_);
     recovered = episodes_.close_over(live, now);
   }
-  for (const StuckReport& report : recovered) log_recovery(report, now);
+  for (const StuckReport& report : recovered) {
+    log_recovery(report, now);
+    tell(options_.callbacks.on_stuck, report);
+  }
 }
 
 // What one pass does about stuck tasks.
@@ -213,6 +270,7 @@ void Watchdog::look_at_stuck(const std::vector<TaskInfo>& live, MonotonicTime no
   Pass pass{.live = live, .now = now};
   {
     std::lock_guard lock(mutex_);
+    if (draining_.load(std::memory_order_relaxed)) episodes_.mark_draining();
     pass.due = episodes_.due(live, now);
     pass.looks = episodes_.to_look_at(kLooksMax);
   }
@@ -297,7 +355,6 @@ void Watchdog::capture_holders(Pass& pass) {
     StuckReport* report = episodes_.report(described[i].first);
     if (report == nullptr) continue;
     if (requests[i]) report->request = std::move(requests[i]);
-    report->draining = draining_.load(std::memory_order_relaxed);
   }
   for (std::size_t i = 0; i < numbers.size(); ++i) {
     StuckReport* report = episodes_.report(numbers[i]);
@@ -313,7 +370,9 @@ void Watchdog::log_news(const Pass& pass) {
       std::lock_guard lock(mutex_);
       if (const StuckReport* kept = episodes_.report(news.report)) report = *kept;
     }
-    if (report) log_report(*report, news.is_new, pass.now);
+    if (!report) continue;
+    log_report(*report, news.is_new, pass.now);
+    tell(options_.callbacks.on_stuck, *report);
   }
 }
 
@@ -390,12 +449,24 @@ std::vector<DeadlockReport> Watchdog::deadlocks() const {
   return {deadlocks_.rbegin(), deadlocks_.rend()};
 }
 
+std::vector<WatermarkReport> Watchdog::watermarks() const {
+  std::lock_guard lock(mutex_);
+  return {watermarks_.rbegin(), watermarks_.rend()};
+}
+
+std::vector<TaskId> Watchdog::stuck_tasks() const {
+  std::lock_guard lock(mutex_);
+  return episodes_.stuck_tasks();
+}
+
 Watchdog::Counters Watchdog::counters() const {
   std::lock_guard lock(mutex_);
   Counters counters{episodes_.counters()};
   counters.deadlocks = deadlocks_found_;
   counters.passes = passes_;
   counters.records_suppressed = records_suppressed_;
+  counters.watermarks = watermarks_crossed_;
+  if (callbacks_ != nullptr) counters.callbacks = callbacks_->counters();
   return counters;
 }
 

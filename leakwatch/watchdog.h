@@ -20,6 +20,8 @@
 // when it has made no progress for the time that it named itself; that episode also ends, as "stream
 // moves again", when it makes progress or waits for its peer, and a later stall is a new one.
 //
+// High watermarks (high_watermarks.h) and the program's own callbacks belong to the same passes.
+//
 // A task is flagged between its threshold and threshold + interval(), which is less than a quarter
 // more; never twice at one level; and not at all if it ends while its stack is taken. What is not
 // promised: a task that passed the threshold and ended between two passes is not seen.
@@ -29,6 +31,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -41,17 +44,33 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/result.h"
+#include "leakwatch/callback_thread.h"
 #include "leakwatch/deadlock_watch.h"
 #include "leakwatch/episodes.h"
+#include "leakwatch/high_watermarks.h"
 #include "leakwatch/stack_source.h"
 #include "leakwatch/stuck_report.h"
 #include "leakwatch/task_registry.h"
 
 namespace vigil::leakwatch {
 
+// What the program wants to be told. Called on a thread of their own, one after the other, never
+// by a handler's thread nor by the watchdog's: they may block, within thread.budget. One that takes
+// longer is counted and logged, and holds up the others; see callback_thread.h. Records of the log
+// are limited by the minute, callbacks by thread.queued_max. Empty ones are not called.
+struct WatchdogCallbacks {
+  // A new report, the same again at each doubling of its age, and at its end: report.state says.
+  std::function<void(const StuckReport& report)> on_stuck = {};
+  std::function<void(const DeadlockReport& report)> on_deadlock = {};
+  std::function<void(const WatermarkReport& report)> on_high_watermark = {};
+  CallbackThreadOptions thread = {};
+
+  bool any() const { return on_stuck || on_deadlock || on_high_watermark; }
+};
+
 struct WatchdogOptions {
   // How old a task may get. At least kThresholdMin. Zero switches the watchdog off: no thread, no
-  // pass.
+  // pass, but for what high watermarks need.
   Duration threshold = std::chrono::seconds(5);
 
   // Of tasks with these labels ("GET /export") instead; zero: they may get as old as they like. A
@@ -72,6 +91,12 @@ struct WatchdogOptions {
   // Log records about reports that a minute may have, recoveries among them.
   std::size_t records_per_minute_max = 60;
 
+  // More of these at once are reported, once for each crossing, with a dump. Threads and descriptors
+  // are counted once a second.
+  HighWatermarks high_watermarks = {};
+
+  WatchdogCallbacks callbacks = {};
+
   // Time that one pass may spend on capturing stacks. Threads that did not answer by then are
   // reported without a stack.
   Duration capture_budget = std::chrono::milliseconds(500);
@@ -80,6 +105,9 @@ struct WatchdogOptions {
   static constexpr Duration kThresholdMin = std::chrono::milliseconds(20);
 
   static constexpr Duration kLeakGrace = leakwatch::kLeakGrace;
+
+  // Reports of high watermarks that are kept.
+  static constexpr std::size_t kWatermarksKept = 20;
 };
 
 // How many records about one thing may be written in a minute. Not thread-safe. Pure but for its
@@ -131,10 +159,18 @@ class Watchdog {
   // whatever the threshold.
   std::vector<DeadlockReport> deadlocks() const;
 
+  // Newest first, at most kWatermarksKept.
+  std::vector<WatermarkReport> watermarks() const;
+
+  // The tasks that are flagged now.
+  std::vector<TaskId> stuck_tasks() const;
+
   struct Counters : EpisodeTable::Counters {
     std::uint64_t deadlocks = 0;
     std::uint64_t passes = 0;
     std::uint64_t records_suppressed = 0;
+    std::uint64_t watermarks = 0;  // crossings
+    CallbackThread::Counters callbacks;
   };
   Counters counters() const;
 
@@ -152,6 +188,14 @@ class Watchdog {
   struct Pass;
 
   void run();
+  bool flags_tasks() const { return options_.threshold != Duration::zero(); }
+  void look_at_watermarks(const std::vector<TaskInfo>& live, MonotonicTime now);
+  void note_watermarks(const HighWatermarkWatch::Counts& counts,
+                       std::vector<WatermarkReport>& crossed);
+  void check_callbacks(MonotonicTime now);
+  // Has `callback` called with `report`, if the program gave one.
+  template <typename Report>
+  void tell(const std::function<void(const Report&)>& callback, const Report& report);
   void look_for_deadlocks(const std::vector<TaskInfo>& live);
   void record_deadlocks(std::vector<DeadlockReport>& found);
   void close_over(const std::vector<TaskInfo>& live, MonotonicTime now);
@@ -174,12 +218,18 @@ class Watchdog {
   std::mutex step_mutex_;         // one pass at a time; taken before mutex_
   DeadlockWatch deadlock_watch_;  // guarded by step_mutex_
 
-  RecordLimit record_limit_;  // guarded by step_mutex_
+  RecordLimit record_limit_;                 // guarded by step_mutex_
+  std::vector<TaskInfo> live_;               // guarded by step_mutex_; this pass's, in no order
+  HighWatermarkWatch watermark_watch_;       // guarded by step_mutex_
+  HighWatermarkWatch::Counts counts_;        // guarded by step_mutex_
+  std::optional<MonotonicTime> counted_at_;  // guarded by step_mutex_
 
   mutable std::mutex mutex_;  // guards what follows
   EpisodeTable episodes_;
   std::deque<DeadlockReport> deadlocks_;
   std::uint64_t deadlocks_found_ = 0;
+  std::deque<WatermarkReport> watermarks_;
+  std::uint64_t watermarks_crossed_ = 0;
   std::uint64_t passes_ = 0;
   std::uint64_t records_suppressed_ = 0;
   bool stopping_ = false;
@@ -188,6 +238,8 @@ class Watchdog {
   std::condition_variable wake_;  // with mutex_: stopping_ has changed
   std::thread thread_;            // start() and stop() only, under thread_mutex_
   std::mutex thread_mutex_;
+
+  std::unique_ptr<CallbackThread> callbacks_;  // null: the program wants to be told nothing
 };
 
 }  // namespace vigil::leakwatch

@@ -51,6 +51,16 @@ vigil::FlagSetter route_threshold_flag(
   };
 }
 
+void leakwatch_flags(vigil::FlagTable& flags, vigil::leakwatch::HighWatermarks& limits) {
+  constexpr std::uint64_t kMax = 1'000'000'000;
+  flags.add("watermark-tasks", "N", "log more tasks at once than this, with a dump (0: no limit)",
+            vigil::size_flag(limits.tasks, 0, kMax));
+  flags.add("watermark-threads", "N", "the same for threads (0)",
+            vigil::size_flag(limits.threads, 0, kMax));
+  flags.add("watermark-descriptors", "N", "the same for open descriptors (0)",
+            vigil::size_flag(limits.descriptors, 0, kMax));
+}
+
 vigil::FlagTable flag_table(Options& options) {
   using Changes = vigil::AgentOptions::Changes;
   using vigil::choice_flag;
@@ -72,6 +82,7 @@ vigil::FlagTable flag_table(Options& options) {
   flags.add("stuck-after-route", "ROUTE=DURATION",
             "the same for one route, \"GET /sleep=1m\"; may be repeated",
             route_threshold_flag(options.agent.stuck_after_routes));
+  leakwatch_flags(flags, options.agent.high_watermarks);
   flags.add("heap-sample", "BYTES", "mean bytes between heap samples (524288; 0: none)",
             size_flag(options.agent.heap_sample_bytes, 0, std::int64_t{1} << 30));
   flags.add(
