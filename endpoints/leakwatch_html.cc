@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "endpoints/html_head.h"
 #include "leakwatch/deadlock_watch.h"
 #include "leakwatch/stuck_report.h"
 
@@ -11,25 +12,7 @@ namespace {
 
 using leakwatch::StuckReport;
 
-constexpr std::string_view kHead = R"(<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="refresh" content="2">
-<title>/debug/leakwatch</title>
-<style>
-:root { color-scheme: light dark }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; width: 100% }
-td, th { padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #8884 }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-.stuck { color: #c33; font-weight: 600 } .recovered { opacity: .6 }
-pre { font-size: 85%; overflow-x: auto; margin: .3rem 0 }
-</style>
-</head>
-<body>
-<h1>/debug/leakwatch</h1>
-)";
+constexpr int kRefreshSeconds = 2;
 
 std::string folded(std::string_view summary, std::string_view text) {
   return fmt::format("<details><summary>{}</summary><pre>{}</pre></details>", html_escaped(summary),
@@ -88,10 +71,10 @@ void append_rows(std::string& out, const std::vector<StuckReport>& reports,
 
 std::string leakwatch_html(const Services& services, MonotonicTime now) {
   const auto counters = services.watchdog.counters();
-  std::string out(kHead);
+  std::string out = html_head("/debug/leakwatch", kRefreshSeconds);
   fmt::format_to(std::back_inserter(out),
                  "<p>Tasks older than {} are flagged. Stuck now: <b>{}</b>. Flagged {}, recovered "
-                 "{}, deadlocks {}. <a href=\"/debug/tasks\">All tasks</a>, <a "
+                 "{}, deadlocks {}. <a href=\"/debug/tasks?format=html\">All tasks</a>, <a "
                  "href=\"/debug/locks?format=svg\">locks</a>.</p>\n",
                  format_duration(services.watchdog.threshold()), counters.stuck_now,
                  counters.flagged, counters.recovered, counters.deadlocks);
@@ -106,7 +89,13 @@ std::string leakwatch_html(const Services& services, MonotonicTime now) {
   const auto reports = services.watchdog.reports();
   append_rows(out, reports, leakwatch::EpisodeState::kStuck, now);
   append_rows(out, reports, leakwatch::EpisodeState::kRecovered, now);
-  return out + "</table>\n</body>\n</html>\n";
+  out += "</table>\n";
+  for (const auto& report : services.watchdog.watermarks()) {
+    fmt::format_to(std::back_inserter(out), "<h2>High watermark: {}{}</h2>\n{}\n",
+                   watermark_text(report), report.over ? ", over" : "",
+                   folded(fmt::format("what there was, peak {}", report.peak), report.dump));
+  }
+  return out + "</body>\n</html>\n";
 }
 
 sampler::StackProfile leakwatch_profile(const Services& services, MonotonicTime now) {

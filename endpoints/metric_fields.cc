@@ -57,9 +57,13 @@ constexpr MetricFamily kDeadlocks{"vigil_watchdog_deadlocks_total", MetricType::
 constexpr MetricFamily kRecordsSuppressed{"vigil_watchdog_records_suppressed_total",
                                           MetricType::kCounter,
                                           "Log records about stuck tasks beyond the limit."};
-constexpr MetricFamily kTasksOlder{"vigil_tasks_older", MetricType::kGauge,
-                                   "Tasks that run now and are at least so many seconds old.",
-                                   "seconds"};
+constexpr MetricFamily kWatermarks{"vigil_watchdog_watermarks_total", MetricType::kCounter,
+                                   "Times that tasks, threads or descriptors got more than their "
+                                   "high watermark."};
+constexpr MetricFamily kCallbacks{"vigil_watchdog_callbacks_total", MetricType::kCounter,
+                                  "Calls of the program's callbacks, by what became of them: all "
+                                  "that began, of these beyond their budget or failed; dropped.",
+                                  "outcome"};
 constexpr MetricFamily kCapturesRunning{"vigil_captures_running", MetricType::kGauge,
                                         "Captures that take their seconds now."};
 constexpr MetricFamily kCapturesRefused{"vigil_captures_refused_total", MetricType::kCounter,
@@ -223,14 +227,16 @@ constexpr MetricField<Metrics> kProcessFields[] = {
      [](const Metrics& from) -> MetricNumber { return from.watchdog.deadlocks; }},
     {"/watchdog/records_suppressed", &kRecordsSuppressed, "",
      [](const Metrics& from) -> MetricNumber { return from.watchdog.records_suppressed; }},
-    {"/tasks/older_than_100ms", &kTasksOlder, "0.1",
-     [](const Metrics& from) -> MetricNumber { return from.tasks_older[0]; }},
-    {"/tasks/older_than_1s", &kTasksOlder, "1",
-     [](const Metrics& from) -> MetricNumber { return from.tasks_older[1]; }},
-    {"/tasks/older_than_10s", &kTasksOlder, "10",
-     [](const Metrics& from) -> MetricNumber { return from.tasks_older[2]; }},
-    {"/tasks/older_than_100s", &kTasksOlder, "100",
-     [](const Metrics& from) -> MetricNumber { return from.tasks_older[3]; }},
+    {"/watchdog/watermarks_crossed", &kWatermarks, "",
+     [](const Metrics& from) -> MetricNumber { return from.watchdog.watermarks; }},
+    {"/watchdog/callbacks/called", &kCallbacks, "called",
+     [](const Metrics& from) -> MetricNumber { return from.watchdog.callbacks.called; }},
+    {"/watchdog/callbacks/overrun", &kCallbacks, "overrun",
+     [](const Metrics& from) -> MetricNumber { return from.watchdog.callbacks.overrun; }},
+    {"/watchdog/callbacks/failed", &kCallbacks, "failed",
+     [](const Metrics& from) -> MetricNumber { return from.watchdog.callbacks.failed; }},
+    {"/watchdog/callbacks/dropped", &kCallbacks, "dropped",
+     [](const Metrics& from) -> MetricNumber { return from.watchdog.callbacks.dropped; }},
     {"/captures/running", &kCapturesRunning, "",
      [](const Metrics& from) -> MetricNumber { return std::uint64_t(from.captures_running); }},
     {"/captures/refused", &kCapturesRefused, "",

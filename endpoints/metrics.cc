@@ -1,5 +1,7 @@
 #include "endpoints/metrics.h"
 
+#include <algorithm>
+
 #include "base/version.h"
 #include "sampler/labels.h"
 
@@ -7,27 +9,28 @@ namespace vigil::endpoints {
 
 namespace {
 
-std::array<std::uint64_t, 4> tasks_by_age(const Services& services) {
-  using std::chrono::milliseconds;
-  constexpr std::array<Duration, 4> kAges = {milliseconds(100), milliseconds(1'000),
-                                             milliseconds(10'000), milliseconds(100'000)};
-  std::array<std::uint64_t, 4> older{};
+TaskAges ages_of(const Services& services) {
+  TaskAges ages;
   const auto live = services.tasks.snapshot();
   const MonotonicTime now = services.clock.now();
-  for (const leakwatch::TaskInfo& task : live) {
-    for (std::size_t i = 0; i < kAges.size(); ++i) older[i] += task.age(now) >= kAges[i] ? 1 : 0;
-  }
-  return older;
+  for (const leakwatch::TaskInfo& task : live) ages.add(task.age(now));
+  return ages;
 }
 
 }  // namespace
+
+void TaskAges::add(Duration age) {
+  const auto bound = std::lower_bound(kBounds.begin(), kBounds.end(), age);
+  ++counts[static_cast<std::size_t>(bound - kBounds.begin())];
+  total += age;
+}
 
 Metrics metrics_of(const Services& services) {
   Metrics metrics;
   metrics.version = kVersionText;
   metrics.process = process_figures();
   metrics.tasks = services.tasks.counters();
-  metrics.tasks_older = tasks_by_age(services);
+  metrics.task_ages = ages_of(services);
   metrics.watchdog = services.watchdog.counters();
   metrics.stuck_after = services.watchdog.threshold();
   metrics.profiles = services.totals.read();

@@ -43,12 +43,24 @@ struct ServerMetrics {
   std::vector<http::RouteStats> routes;
 };
 
+// How old the tasks are that live now. A histogram whose counts go down again: its quantiles are
+// of this moment, and rates of it mean nothing. How long handlers took is in their routes' own.
+struct TaskAges {
+  static constexpr std::array<Duration, 8> kBounds = {
+      std::chrono::milliseconds(10), std::chrono::milliseconds(100), std::chrono::seconds(1),
+      std::chrono::seconds(5),       std::chrono::seconds(10),       std::chrono::seconds(60),
+      std::chrono::minutes(10),      std::chrono::hours(1)};
+  std::array<std::uint64_t, kBounds.size() + 1> counts{};  // up to each bound; the last: older
+  Duration total{0};
+
+  void add(Duration age);
+};
+
 struct Metrics {
   std::string version;
   ProcessFigures process;
   leakwatch::TaskRegistry::Counters tasks;
-  // Live tasks that are at least 0.1, 1, 10 and 100 s old.
-  std::array<std::uint64_t, 4> tasks_older{};
+  TaskAges task_ages;
   leakwatch::Watchdog::Counters watchdog;
   Duration stuck_after{0};
   std::vector<ServerMetrics> servers;

@@ -27,19 +27,24 @@ ordered_json status_classes(const std::array<std::uint64_t, 6>& classes) {
   return json;
 }
 
-ordered_json to_json(const http::HandlerStats& stats) {
-  ordered_json durations = ordered_json::array();
-  for (std::size_t i = 0; i < stats.durations.size(); ++i) {
-    const bool bounded = i < http::HandlerStats::kBounds.size();
-    durations.push_back({{"up_to_seconds",
-                          bounded ? ordered_json(fractional_seconds(http::HandlerStats::kBounds[i]))
-                                  : ordered_json()},
-                         {"requests", stats.durations[i]}});
+// `counted`: what the buckets count. The last of `counts` has no bound.
+ordered_json histogram(std::span<const Duration> bounds, std::span<const std::uint64_t> counts,
+                       const char* counted) {
+  ordered_json buckets = ordered_json::array();
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const bool bounded = i < bounds.size();
+    buckets.push_back(
+        {{"up_to_seconds", bounded ? ordered_json(fractional_seconds(bounds[i])) : ordered_json()},
+         {counted, counts[i]}});
   }
+  return buckets;
+}
+
+ordered_json to_json(const http::HandlerStats& stats) {
   return {{"requests", stats.requests()},
           {"status", status_classes(stats.status_classes)},
           {"duration_seconds_total", fractional_seconds(stats.total)},
-          {"durations", std::move(durations)}};
+          {"durations", histogram(http::HandlerStats::kBounds, stats.durations, "requests")}};
 }
 
 ordered_json to_json(const ServerMetrics& server) {
@@ -72,6 +77,7 @@ ordered_json to_json(const ProfileTotals::Total& total) {
 std::string vars_json(const Metrics& metrics, const std::vector<std::string>& command_line) {
   ordered_json document = {{"cmdline", command_line}, {"version", metrics.version}};
   add_fields(document, process_fields(), metrics);
+  document["tasks"]["ages"] = histogram(TaskAges::kBounds, metrics.task_ages.counts, "tasks");
   if (metrics.heap_loss) add_fields(document, heap_fields(), *metrics.heap_loss);
   if (metrics.contention) add_fields(document, contention_fields(), *metrics.contention);
   document["profiles"] = ordered_json::object();

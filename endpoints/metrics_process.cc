@@ -1,14 +1,13 @@
 // Metrics: what /proc/self says.
-#include <dirent.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <fstream>
-#include <memory>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "base/process_counts.h"
 #include "endpoints/metrics.h"
 
 namespace vigil::endpoints {
@@ -45,14 +44,6 @@ double boot_time_seconds() {
   return 0;
 }
 
-std::uint64_t count_open_fds() {
-  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir("/proc/self/fd"), &::closedir);
-  if (directory == nullptr) return 0;
-  std::uint64_t count = 0;
-  while (const dirent* entry = ::readdir(directory.get())) count += entry->d_name[0] != '.';
-  return count > 0 ? count - 1 : 0;  // without the directory's own
-}
-
 }  // namespace
 
 ProcessFigures process_figures() {
@@ -65,7 +56,7 @@ ProcessFigures process_figures() {
   figures.resident_bytes = number(fields, 24) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   figures.start_time_seconds =
       boot_time_seconds() + static_cast<double>(number(fields, 22)) / ticks;
-  figures.open_fds = count_open_fds();
+  figures.open_fds = count_descriptors();
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) == 0) figures.max_fds = limit.rlim_cur;
   return figures;

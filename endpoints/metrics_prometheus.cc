@@ -1,5 +1,6 @@
 // Metrics as Prometheus text.
 #include <functional>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -42,20 +43,19 @@ class Writer {
     text_ += fmt::format("{}{} {}\n", name_, label_text(labels), value);
   }
 
-  // All samples of one histogram; buckets are cumulative in this format.
-  void sample(const Labels& labels, const http::HandlerStats& stats) {
+  // All samples of one histogram; buckets are cumulative in this format. The last of `counts` has
+  // no bound.
+  void sample(const Labels& labels, std::span<const Duration> bounds,
+              std::span<const std::uint64_t> counts, Duration sum) {
     std::uint64_t total = 0;
-    for (std::size_t i = 0; i < stats.durations.size(); ++i) {
-      total += stats.durations[i];
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      total += counts[i];
       const std::string bound =
-          i < http::HandlerStats::kBounds.size()
-              ? fmt::format("{}", fractional_seconds(http::HandlerStats::kBounds[i]))
-              : "+Inf";
+          i < bounds.size() ? fmt::format("{}", fractional_seconds(bounds[i])) : "+Inf";
       text_ += fmt::format("{}_bucket{} {}\n", name_,
                            label_text(labels, fmt::format("le=\"{}\"", bound)), total);
     }
-    text_ +=
-        fmt::format("{}_sum{} {}\n", name_, label_text(labels), fractional_seconds(stats.total));
+    text_ += fmt::format("{}_sum{} {}\n", name_, label_text(labels), fractional_seconds(sum));
     text_ += fmt::format("{}_count{} {}\n", name_, label_text(labels), total);
   }
 
@@ -110,6 +110,9 @@ void write_process(Writer& out, const Metrics& metrics) {
       {"vigil_build_info", MetricType::kGauge, "The version of vigil in this program; always 1."});
   out.sample({{"version", metrics.version}}, 1);
   write_fields(out, process_fields(), {{Label{}, &metrics}});
+  out.histogram("vigil_task_age_seconds",
+                "How old the tasks are that run now; counts go down again.");
+  out.sample({}, TaskAges::kBounds, metrics.task_ages.counts, metrics.task_ages.total);
 }
 
 void write_collectors(Writer& out, const Metrics& metrics) {
@@ -201,7 +204,8 @@ void write_routes(Writer& out, const std::vector<ServerMetrics>& servers) {
                 "Time from a handler's begin to its return, by route.");
   each_route(servers,
              [&](std::string_view server, std::string_view route, const http::HandlerStats& stats) {
-               out.sample({{"server", server}, {"route", route}}, stats);
+               out.sample({{"server", server}, {"route", route}}, http::HandlerStats::kBounds,
+                          stats.durations, stats.total);
              });
 }
 

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "endpoints/leakwatch_html.h"
 #include "endpoints/profile_formats.h"
+#include "endpoints/tasks_html.h"
 
 namespace vigil::endpoints {
 namespace {
@@ -144,6 +145,24 @@ ordered_json to_json(const leakwatch::DeadlockReport& report) {
           {"threads", std::move(threads)}};
 }
 
+ordered_json to_json(const leakwatch::WatermarkReport& report) {
+  return {{"watermark", report.number},
+          {"what", watermark_name(report.kind)},
+          {"limit", report.limit},
+          {"value", report.value},
+          {"peak", report.peak},
+          {"over", report.over},
+          {"crossed_at_unix_ms", unix_milliseconds(report.crossed_at)},
+          {"dump", report.dump}};
+}
+
+ordered_json to_json(const leakwatch::CallbackThread::Counters& callbacks) {
+  return {{"called", callbacks.called},
+          {"overrun", callbacks.overrun},
+          {"failed", callbacks.failed},
+          {"dropped", callbacks.dropped}};
+}
+
 ordered_json leakwatch_json(const Services& services, MonotonicTime now) {
   const auto counters = services.watchdog.counters();
   ordered_json reports = ordered_json::array();
@@ -152,6 +171,8 @@ ordered_json leakwatch_json(const Services& services, MonotonicTime now) {
   }
   ordered_json deadlocks = ordered_json::array();
   for (const auto& report : services.watchdog.deadlocks()) deadlocks.push_back(to_json(report));
+  ordered_json watermarks = ordered_json::array();
+  for (const auto& report : services.watchdog.watermarks()) watermarks.push_back(to_json(report));
   return {{"threshold_ms", whole_milliseconds(services.watchdog.threshold())},
           {"stuck_now", counters.stuck_now},
           {"flagged", counters.flagged},
@@ -162,6 +183,9 @@ ordered_json leakwatch_json(const Services& services, MonotonicTime now) {
           {"records_suppressed", counters.records_suppressed},
           {"reports_dropped", counters.reports_dropped},
           {"deadlocks_found", counters.deadlocks},
+          {"callbacks", to_json(counters.callbacks)},
+          {"watermarks_crossed", counters.watermarks},
+          {"watermarks", std::move(watermarks)},
           {"deadlocks", std::move(deadlocks)},
           {"reports", std::move(reports)}};
 }
@@ -236,9 +260,20 @@ void append_report(std::string& out, const StuckReport& report, MonotonicTime no
       waits_for(report.stack), details_of(report), format_stack(report.stack), holder_of(report));
 }
 
+std::string watermarks_text(const Services& services) {
+  std::string out;
+  for (const auto& report : services.watchdog.watermarks()) {
+    fmt::format_to(std::back_inserter(out), "\nhigh watermark {}: {}{}, peak {}\n{}", report.number,
+                   watermark_text(report), report.over ? ", over" : "", report.peak, report.dump);
+  }
+  return out;
+}
+
 std::string leakwatch_text(const Services& services, MonotonicTime now) {
   const auto counters = services.watchdog.counters();
-  if (services.watchdog.threshold() == Duration::zero()) return "watchdog: off\n";
+  if (services.watchdog.threshold() == Duration::zero()) {
+    return "watchdog: off\n" + watermarks_text(services);
+  }
   std::string out = fmt::format("watchdog: tasks older than {} are flagged\n",
                                 format_duration(services.watchdog.threshold()));
   fmt::format_to(
@@ -247,47 +282,118 @@ std::string leakwatch_text(const Services& services, MonotonicTime now) {
       "{}, deadlocks {}, reports {}, dropped {}, log records suppressed {}\n",
       counters.stuck_now, counters.flagged, counters.leaked, counters.stalled, counters.recovered,
       counters.deadlocks, counters.reported, counters.reports_dropped, counters.records_suppressed);
+  if (const auto& told = counters.callbacks; told.called > 0 || told.dropped > 0) {
+    fmt::format_to(std::back_inserter(out),
+                   "callbacks {}, beyond their budget {}, failed {}, dropped {}\n", told.called,
+                   told.overrun, told.failed, told.dropped);
+  }
   for (const auto& report : services.watchdog.deadlocks()) {
     fmt::format_to(std::back_inserter(out), "\ndeadlock {}{}\n{}", report.number,
                    report.over ? ", over" : "", format_deadlock(report));
   }
   for (const StuckReport& report : services.watchdog.reports()) append_report(out, report, now);
+  out += watermarks_text(services);  // their dumps are long
   return out;
 }
 
+using Order = bool (*)(const TaskInfo& a, const TaskInfo& b);
+
+// Age stands for the snapshot's own order, oldest first.
 Result<void> sort_tasks(std::vector<TaskInfo>& tasks, std::string_view by) {
-  if (by == "age") return {};  // the snapshot's order: oldest first
-  if (by == "label") {
-    std::stable_sort(tasks.begin(), tasks.end(),
-                     [](const TaskInfo& a, const TaskInfo& b) { return a.label < b.label; });
-    return {};
-  }
+  if (by == "age") return {};
+  Order order = nullptr;
+  if (by == "label") order = [](const TaskInfo& a, const TaskInfo& b) { return a.label < b.label; };
   if (by == "thread") {
-    std::stable_sort(tasks.begin(), tasks.end(),
-                     [](const TaskInfo& a, const TaskInfo& b) { return a.thread < b.thread; });
-    return {};
+    order = [](const TaskInfo& a, const TaskInfo& b) { return a.thread < b.thread; };
   }
-  return Error(ErrorCode::kInvalidArgument, "sort: not age, label or thread");
+  if (by == "id") order = [](const TaskInfo& a, const TaskInfo& b) { return a.id < b.id; };
+  if (order == nullptr) {
+    return Error(ErrorCode::kInvalidArgument, "sort: not age, label, thread or id");
+  }
+  std::stable_sort(tasks.begin(), tasks.end(), order);
+  return {};
 }
 
-// What the query asks for: route (a part of the label), min_age, state (streaming, or late: past
-// its own timeout), sort.
-Result<void> filter_and_sort(std::vector<TaskInfo>& tasks, const PageRequest& request,
-                             MonotonicTime now) {
-  const auto route = request.query.get("route").value_or("");
-  const auto state = request.query.get("state").value_or("");
-  if (!state.empty() && state != "streaming" && state != "late") {
-    return Error(ErrorCode::kInvalidArgument, "state: not streaming or late");
+using Filter = bool (*)(const TaskInfo& task, const TaskStates& states);
+
+// null for a state that there is not.
+Filter filter_of(std::string_view state) {
+  if (state.empty()) return [](const TaskInfo&, const TaskStates&) { return true; };
+  if (state == "streaming") {
+    return [](const TaskInfo& task, const TaskStates&) { return task.streaming(); };
   }
-  const auto min_age = parse_duration(request.query.get("min_age").value_or("0"));
+  if (state == "late") {
+    return [](const TaskInfo& task, const TaskStates& states) {
+      return states.now >= task.gives_up_at;
+    };
+  }
+  if (state == "stuck") {
+    return [](const TaskInfo& task, const TaskStates& states) {
+      return states.stuck.contains(task.id);
+    };
+  }
+  if (state == "waiting") {
+    return [](const TaskInfo& task, const TaskStates&) { return task.waiting(); };
+  }
+  return nullptr;
+}
+
+// What the query asks for: route (a part of the label), min_age, state, sort.
+Result<void> filter_and_sort(std::vector<TaskInfo>& tasks, const PageRequest& request,
+                             const TaskStates& states) {
+  const auto route = request.query.get("route").value_or("");
+  const Filter filter = filter_of(request.query.get("state").value_or(""));
+  if (filter == nullptr) {
+    return Error(ErrorCode::kInvalidArgument, "state: not stuck, late, streaming or waiting");
+  }
+  auto age = request.query.get("min_age").value_or("");
+  const auto min_age = parse_duration(age.empty() ? "0" : age);
   if (!min_age) return Error(min_age.error()).with_context("min_age");
   std::erase_if(tasks, [&](const TaskInfo& task) {
-    if (task.label.find(route) == std::string_view::npos) return true;
-    if (state == "streaming" && !task.streaming()) return true;
-    if (state == "late" && now < task.gives_up_at) return true;
-    return task.age(now) < *min_age;
+    return task.label.find(route) == std::string_view::npos || !filter(task, states) ||
+           task.age(states.now) < *min_age;
   });
-  return sort_tasks(tasks, request.query.get("sort").value_or("age"));
+  const auto by = request.query.get("sort").value_or("");
+  return sort_tasks(tasks, by.empty() ? "age" : by);
+}
+
+std::string tasks_text(const std::vector<TaskInfo>& tasks, const TaskStates& states,
+                       const Services& services) {
+  const auto counters = services.tasks.counters();
+  std::string out = fmt::format("tasks: {} live, {} started, {} untracked\n", tasks.size(),
+                                counters.started, counters.untracked);
+  if (!tasks.empty())
+    out += fmt::format("{:>10} {:>10} {:>8}  {}\n", "ID", "AGE", "THREAD", "LABEL");
+  for (const TaskInfo& task : tasks) {
+    const std::string state = states.of(task);
+    out += fmt::format("{:>10} {:>10} {:>8}  {}{}\n", static_cast<std::uint64_t>(task.id),
+                       format_duration(task.age(states.now)),
+                       task.waiting() ? "-" : fmt::to_string(task.thread), valid_utf8(task.label),
+                       state.empty() ? "" : " (" + state + ")");
+  }
+  return out;
+}
+
+ordered_json tasks_json(const std::vector<TaskInfo>& tasks, const TaskStates& states,
+                        const Services& services) {
+  const auto counters = services.tasks.counters();
+  ordered_json list = ordered_json::array();
+  for (const TaskInfo& task : tasks) {
+    list.push_back(to_json(task));
+    list.back()["age_ms"] = whole_milliseconds(task.age(states.now));
+    if (const std::string state = states.of(task); !state.empty()) list.back()["state"] = state;
+  }
+  return {{"live", tasks.size()},
+          {"started", counters.started},
+          {"untracked", counters.untracked},
+          {"tasks", std::move(list)}};
+}
+
+Page html_page(std::string body) {
+  Page page;
+  page.content_type = "text/html; charset=utf-8";
+  page.body = std::move(body);
+  return page;
 }
 
 }  // namespace
@@ -296,32 +402,16 @@ Page tasks_page(const PageRequest& request, const Services& services) {
   const auto format = request.query.get("format").value_or("text");
   if (format != "text" && format != "json") return error_page(400, "format: not text or json");
   auto tasks = services.tasks.snapshot();
-  const auto counters = services.tasks.counters();
-  const MonotonicTime now = services.clock.now();
-  if (Result<void> done = filter_and_sort(tasks, request, now); !done) {
+  const auto stuck = services.watchdog.stuck_tasks();
+  const TaskStates states{services.clock.now(), {stuck.begin(), stuck.end()}};
+  if (Result<void> done = filter_and_sort(tasks, request, states); !done) {
     return error_page(done.error());
   }
-  if (wants_json(request)) {
-    ordered_json list = ordered_json::array();
-    for (const TaskInfo& task : tasks) {
-      list.push_back(to_json(task));
-      list.back()["age_ms"] = whole_milliseconds(task.age(now));
-    }
-    return json_page({{"live", tasks.size()},
-                      {"started", counters.started},
-                      {"untracked", counters.untracked},
-                      {"tasks", std::move(list)}});
+  if (wants_json(request)) return json_page(tasks_json(tasks, states, services));
+  if (request.query.get("format").value_or("") == "html") {
+    return html_page(tasks_html(tasks, states, request, services));
   }
-  std::string out = fmt::format("tasks: {} live, {} started, {} untracked\n", tasks.size(),
-                                counters.started, counters.untracked);
-  if (!tasks.empty())
-    out += fmt::format("{:>10} {:>10} {:>8}  {}\n", "ID", "AGE", "THREAD", "LABEL");
-  for (const TaskInfo& task : tasks) {
-    out += fmt::format("{:>10} {:>10} {:>8}  {}\n", static_cast<std::uint64_t>(task.id),
-                       format_duration(task.age(now)),
-                       task.waiting() ? "-" : fmt::to_string(task.thread), valid_utf8(task.label));
-  }
-  return text_page(std::move(out));
+  return text_page(tasks_text(tasks, states, services));
 }
 
 Page leakwatch_page(const PageRequest& request, const Services& services) {
@@ -335,10 +425,7 @@ Page leakwatch_page(const PageRequest& request, const Services& services) {
                         "leakwatch");
   }
   if (format == "html") {
-    Page page;
-    page.content_type = "text/html; charset=utf-8";
-    page.body = leakwatch_html(services, now);
-    return page;
+    return html_page(leakwatch_html(services, now));
   }
   if (wants_json(request)) return json_page(leakwatch_json(services, now));
   return text_page(leakwatch_text(services, now));

@@ -1,7 +1,7 @@
-// Holds connections for `scripts/bench http`: idle after one answered request, or dripping a head a
-// byte a second.
+// Holds connections for `scripts/bench`: idle after one answered request, dripping a head a byte a
+// second, or each with a handler that never answers.
 //
-// usage: bench-held idle|drip PORT COUNT
+// usage: bench-held idle|drip|stuck PORT COUNT
 //
 // Prints "holding COUNT" once all are in that state, then goes on until it is killed. Exit status 1
 // if the server closes one, 2 for a usage error. Loopback only.
@@ -27,6 +27,7 @@
 namespace {
 
 constexpr std::string_view kRequest = "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
+constexpr std::string_view kStuck = "GET /stuck HTTP/1.1\r\nHost: localhost\r\n\r\n";
 constexpr std::string_view kDripped = "GET /hello HTTP/1.1\r\nHost: localhost\r\nX-Padding: ";
 
 [[noreturn]] void fail(const char* what) {
@@ -85,8 +86,8 @@ void drip(const std::vector<int>& fds) {
 
 int main(int argc, char** argv) {
   const std::string_view mode = argc == 4 ? argv[1] : "";
-  if (mode != "idle" && mode != "drip") {
-    std::fputs("usage: bench-held idle|drip PORT COUNT\n", stderr);
+  if (mode != "idle" && mode != "drip" && mode != "stuck") {
+    std::fputs("usage: bench-held idle|drip|stuck PORT COUNT\n", stderr);
     return 2;
   }
   rlimit limit{};
@@ -100,6 +101,7 @@ int main(int argc, char** argv) {
   for (std::size_t i = 0; i < count; ++i) {
     fds.push_back(connect_to(port, i));
     if (mode == "idle") make_idle(fds.back());
+    if (mode == "stuck") send_all(fds.back(), kStuck);
   }
   std::printf("holding %zu\n", count);
   std::fflush(stdout);

@@ -32,7 +32,11 @@ Metrics example() {
   metrics.watchdog.stalled = 9;
   metrics.watchdog.deadlocks = 6;
   metrics.watchdog.records_suppressed = 17;
-  metrics.tasks_older = {8, 5, 4, 1};
+  for (const Duration age : {Duration(5ms), Duration(10ms), Duration(11ms), Duration(90s)}) {
+    metrics.task_ages.add(age);
+  }
+  metrics.watchdog.watermarks = 41;
+  metrics.watchdog.callbacks = {.called = 42, .overrun = 43, .failed = 44, .dropped = 45};
   metrics.stuck_after = 5s;
   metrics.heap_loss = sampler::HeapLoss{.samples_lost = 21, .samples_untracked = 22};
   metrics.contention = sampler::ContentionCounters{
@@ -109,8 +113,17 @@ TEST_CASE("Prometheus text: values, labels, states") {
         "vigil_watchdog_stalled_total 9",
         "vigil_watchdog_deadlocks_total 6",
         "vigil_watchdog_records_suppressed_total 17",
-        "vigil_tasks_older{seconds=\"0.1\"} 8",
-        "vigil_tasks_older{seconds=\"100\"} 1",
+        "vigil_task_age_seconds_bucket{le=\"0.01\"} 2",
+        "vigil_task_age_seconds_bucket{le=\"0.1\"} 3",
+        "vigil_task_age_seconds_bucket{le=\"60\"} 3",
+        "vigil_task_age_seconds_bucket{le=\"600\"} 4",
+        "vigil_task_age_seconds_bucket{le=\"+Inf\"} 4",
+        "vigil_task_age_seconds_count 4",
+        "vigil_watchdog_watermarks_total 41",
+        "vigil_watchdog_callbacks_total{outcome=\"called\"} 42",
+        "vigil_watchdog_callbacks_total{outcome=\"overrun\"} 43",
+        "vigil_watchdog_callbacks_total{outcome=\"failed\"} 44",
+        "vigil_watchdog_callbacks_total{outcome=\"dropped\"} 45",
         "vigil_watchdog_threshold_seconds 5",
         "vigil_http_connections{server=\"admin\",state=\"idle\"} 4",
         "vigil_http_timeouts_total{server=\"main\",phase=\"idle\"} 5",
