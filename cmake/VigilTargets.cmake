@@ -31,6 +31,19 @@ function(vigil_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;PRIVATE_DEPENDS" ${ARGN})
   add_library(vigil_${name} STATIC ${ARG_SOURCES})
   add_library(vigil::${name} ALIAS vigil_${name})
-  target_include_directories(vigil_${name} PUBLIC ${PROJECT_SOURCE_DIR})
-  target_link_libraries(vigil_${name} PUBLIC ${ARG_DEPENDS} PRIVATE vigil_flags ${ARG_PRIVATE_DEPENDS})
+  target_compile_features(vigil_${name} PUBLIC cxx_std_20)
+  target_include_directories(vigil_${name} PUBLIC
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/vigil>)
+  target_link_libraries(vigil_${name} PUBLIC ${ARG_DEPENDS} PRIVATE $<BUILD_INTERFACE:vigil_flags> ${ARG_PRIVATE_DEPENDS})
+  vigil_install(${name})
+endfunction()
+
+# vigil_install(NAME): target vigil_NAME is installed, and is vigil::NAME for who finds the package (VigilInstall.cmake).
+function(vigil_install name)
+  if(VIGIL_INSTALL)
+    set_target_properties(vigil_${name} PROPERTIES EXPORT_NAME ${name})
+    install(TARGETS vigil_${name} EXPORT vigil-targets
+      ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT dev
+      OBJECTS DESTINATION ${CMAKE_INSTALL_LIBDIR}/vigil COMPONENT dev)
+  endif()
 endfunction()

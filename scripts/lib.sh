@@ -16,6 +16,7 @@ build_packages=(
 tour_packages=(golang-go curl openssl)
 # What the tests need, beyond the build: the real clients.
 test_packages=(golang-go google-perftools binutils curl openssl wrk python3-yaml nghttp2-client nodejs node-ws chromium
+  make dpkg-dev file  # consumers' projects, and the Debian packages by CPack
   prometheus  # for promtool; its service stays off, see install_packages
 )
 # What scripts/fuzz needs, beyond the build: libFuzzer and the compiler that has it.
