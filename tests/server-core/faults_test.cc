@@ -286,6 +286,52 @@ TEST_CASE("P3.5: without threads a handler that may block gives 503, and all is 
   CHECK(client.read_response().status == 200);
 }
 
+TEST_CASE("P3.5: threads started ahead let as many handlers block when there is no other") {
+  http::ServerOptions options = test_options();
+  options.pollers = 1;
+  options.threads_ahead = 2;
+  TestServer server(options);
+  threads_fail = true;
+  std::vector<RawClient> holders;
+  for (int i = 1; i <= 2; ++i) {
+    holders.push_back(server.connect());
+    holders.back().send(get_request("/hold"));
+    CHECK(eventually([&] { return server.gate.waiting() == i; }));
+  }
+  RawClient third = server.connect();
+  third.send(get_request("/hold"));
+  CHECK(third.read_response().status == 503);
+  threads_fail = false;
+  server.gate.open();
+  for (RawClient& client : holders) CHECK(client.read_response().status == 200);
+}
+
+TEST_CASE("P3.4: with descriptors kept back newcomers are served without any other left") {
+  http::ServerOptions options = test_options();
+  options.descriptors_reserved = 2;
+  TestServer server(options);
+  accept_error = EMFILE;
+  for (int round = 0; round < 3; ++round) {  // what was lent comes back with the connection's end
+    RawClient client = server.connect();
+    accept_failures = 1;
+    RawClient second = server.connect();
+    second.send(get_request("/hello"));
+    CHECK(second.read_response().status == 200);
+    CHECK(accept_failures == 0);
+    second.close();
+    client.close();
+    CHECK(eventually([&] { return server.stats().connections.open() == 0; }));
+  }
+  CHECK(server.stats().limits_hit.descriptors == 0);
+  CHECK(server.sink.lines() == 0);
+
+  // One more failure than there are.
+  accept_failures = 3;
+  const std::string refused = server.get("/hello");
+  CHECK(refused == "503 ");
+  CHECK(server.stats().limits_hit.descriptors >= 1);
+}
+
 TEST_CASE("P3.5: a server that gets no threads does not start, and can be started later") {
   BareServer server;
   threads_fail = true;

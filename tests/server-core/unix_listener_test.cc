@@ -133,7 +133,7 @@ TEST_CASE("P7.1 another user's connection is dropped even where the socket's mod
   TemporaryFolder folder;
   const std::string path = folder / "debug.sock";
   TestServer server(unix_options(path));
-  REQUIRE(chmod(folder.path().c_str(), 0755) == 0);
+  REQUIRE(chmod(folder.path.string().c_str(), 0755) == 0);
   CHECK(answer_to(kOtherUser, path) == "-");  // 0600
   REQUIRE(chmod(path.c_str(), 0666) == 0);
   CHECK(answer_to(kOtherUser, path) == "");
@@ -246,7 +246,7 @@ TEST_CASE("P7.11 bad paths are refused with a sentence") {
   CHECK(error_of("/nowhere-at-all/s").code() == ErrorCode::kNotFound);
 
   TemporaryFolder folder;
-  const std::size_t left = UnixListener::kPathBytesMax - folder.path().size() - 1;
+  const std::size_t left = UnixListener::kPathBytesMax - folder.path.string().size() - 1;
   CHECK(UnixListener::open(folder / std::string(left, 'x'), kBacklog).ok());
   CHECK(error_of(folder / std::string(left + 1, 'x')).code() == ErrorCode::kInvalidArgument);
 }

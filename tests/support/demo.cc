@@ -21,7 +21,8 @@ HostPort announced(const std::string& out, int index) {
   while (index-- > 0 && at != std::string::npos) at = out.find(kPrefix, at + 1);
   if (at == std::string::npos) return {};
   at += kPrefix.size();
-  return *parse_host_port(out.substr(at, out.find('\n', at) - at));
+  const auto parsed = parse_host_port(out.substr(at, out.find('\n', at) - at));
+  return parsed ? *parsed : HostPort{};  // a Unix socket is no address
 }
 
 }  // namespace

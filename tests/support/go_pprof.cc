@@ -5,14 +5,6 @@
 
 namespace vigil::test {
 
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (std::filesystem::temp_directory_path() / "vigil-test-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
-  path = name;
-}
-
-TemporaryFolder::~TemporaryFolder() { std::filesystem::remove_all(path); }
-
 Finished go_pprof(std::vector<std::string> arguments) {
   static const TemporaryFolder home;
   arguments.insert(arguments.begin(), {"go", "tool", "pprof"});

@@ -1,20 +1,13 @@
 // The real `go tool pprof`, for integration tests.
 #pragma once
 
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "tests/support/subprocess.h"
+#include "tests/support/temporary_folder.h"
 
 namespace vigil::test {
-
-// A folder that is gone with the object.
-struct TemporaryFolder {
-  std::filesystem::path path;
-  TemporaryFolder();
-  ~TemporaryFolder();
-};
 
 // Runs `go tool pprof` with `arguments`; what it saves goes to a temporary folder.
 Finished go_pprof(std::vector<std::string> arguments);

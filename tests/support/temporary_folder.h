@@ -8,28 +8,25 @@
 
 namespace vigil::test {
 
-class TemporaryFolder {
- public:
+struct TemporaryFolder {
   // Throws std::runtime_error if there is no place for one.
   TemporaryFolder() {
     std::string made =
-        (std::filesystem::canonical(std::filesystem::temp_directory_path()) / "vigil-XXXXXX")
-            .string();
+        std::filesystem::canonical(std::filesystem::temp_directory_path()) / "vigil-XXXXXX";
     if (mkdtemp(made.data()) == nullptr) throw std::runtime_error("cannot make " + made);
-    path_ = made;
+    path = made;
   }
   ~TemporaryFolder() {
     std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
+    std::filesystem::remove_all(path, ignored);
   }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
 
-  std::string path() const { return path_; }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  // The path of a file in it.
+  std::string operator/(const std::string& name) const { return path / name; }
 
- private:
-  std::string path_;
+  std::filesystem::path path;
 };
 
 }  // namespace vigil::test
