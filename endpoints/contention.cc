@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "endpoints/changes.h"
 #include "endpoints/snapshots.h"
 #include "sampler/contention_profiler.h"
 
@@ -20,19 +21,6 @@ Result<sampler::StackProfile> take_waits(const Services& services, WaitView view
 
 Page show_rates(const Services& services) {
   return text_page(fmt::format("contention_ns={}\n", services.contention->rate().count()));
-}
-
-Result<void> may_change(const PageRequest& request, const Services& services) {
-  if (services.changes == Changes::kRefused) {
-    return Error(
-        ErrorCode::kPermissionDenied,
-        "this process was started without permission to change it through its debug pages");
-  }
-  // A page of another site can send a form here, but not with a header of its own.
-  if (request.change_header.empty()) {
-    return Error(ErrorCode::kPermissionDenied, "changes need the header X-Vigil-Change: 1");
-  }
-  return {};
 }
 
 }  // namespace

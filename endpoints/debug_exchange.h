@@ -30,6 +30,10 @@ struct DebugRequest {
   std::optional<std::string_view> header(std::string_view name) const;
 };
 
+// Whether a request's target is below one of the paths that the pages live at: for a server that asks
+// before it hands over. Pure.
+bool is_debug_path(std::string_view target);
+
 struct DebugResponse {
   int status = 200;
   std::vector<std::pair<std::string, std::string>> headers;  // without Content-Length

@@ -20,6 +20,12 @@ std::optional<std::string_view> DebugRequest::header(std::string_view name) cons
   return field->second;
 }
 
+bool is_debug_path(std::string_view target) {
+  const std::string_view path = target.substr(0, target.find('?'));
+  if (path.starts_with("/debug/") || path.starts_with("/pprof/")) return true;
+  return path == "/symbolz" || path == "/metrics" || path == "/healthz" || path == "/readyz";
+}
+
 namespace endpoints {
 namespace {
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "server-core/router.h"
+#include "server-core/server.h"
 #include "server-core/server_stats.h"
 #include "server-core/timeout_pool.h"
 
@@ -16,6 +17,10 @@ struct ServerSource {
   std::string name;  // the label `server`: "main", "admin"; different for each
   std::function<http::ServerStats()> stats;
   std::function<std::vector<http::RouteStats>()> routes = {};  // empty: no router
+  // For /readyz and /debug/conns.
+  std::function<http::ServerPhase()> phase = {};
+  std::function<http::ConnectionListing(std::size_t limit, MonotonicTime deadline)> connections =
+      {};
 };
 
 struct TimeoutPoolSource {

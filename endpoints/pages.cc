@@ -6,15 +6,21 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "endpoints/about.h"
+#include "endpoints/bundle.h"
 #include "endpoints/capture_parameters.h"
+#include "endpoints/conns.h"
 #include "endpoints/contention.h"
 #include "endpoints/debug_pages.h"
 #include "endpoints/guard.h"
+#include "endpoints/health.h"
 #include "endpoints/leakcheck.h"
 #include "endpoints/legacy.h"
 #include "endpoints/locks.h"
 #include "endpoints/metrics.h"
+#include "endpoints/overview.h"
 #include "endpoints/process.h"
+#include "endpoints/profile_ring.h"
 #include "endpoints/profiles.h"
 #include "endpoints/snapshots.h"
 #include "endpoints/tasks.h"
@@ -30,6 +36,7 @@ constexpr std::size_t kPostBytesMax = 4 * 1024 * 1024;  // a symbol request: 19 
 
 constexpr PageEntry kPages[] = {
     {.path = "/debug/pprof/", .render = index_page},
+    {.path = "/debug/", .render = overview_page},
     {.path = "/debug/pprof/allocs",
      .render = snapshot_page<take_allocs>,
      .kind = PageKind::kSnapshot,
@@ -149,6 +156,31 @@ constexpr PageEntry kPages[] = {
     {.path = "/debug/vars",
      .render = vars_page,
      .description = "The same counters in JSON, with the command line."},
+    {.path = "/debug/conns",
+     .render = connections_page,
+     .description = "The open connections: peer, state, age, route, bytes. state=idle filters, "
+                    "limit=N, format=json."},
+    {.path = "/debug/bundle",
+     .render = bundle_page,
+     .kind = PageKind::kRecording,
+     .description = "Every profile, dump and report as one tar.gz, for a ticket. Takes its seconds "
+                    "(10)."},
+    {.path = "/debug/profiles",
+     .render = kept_profiles_page,
+     .description = "Profiles taken on the way, every so often or when a trigger fired. id=N "
+                    "downloads one, format=json."},
+    {.path = "/debug/buildinfo",
+     .render = build_info_page,
+     .description = "What is running: versions, compiler, build ids. format=json."},
+    {.path = "/debug/maps", .render = maps_page, .description = "Where what is mapped."},
+    {.path = "/debug/loglevel",
+     .render = log_level_page,
+     .methods = Methods::kGetAndPost,
+     .description = "The least level that is logged; POST level=debug&for=10m sets it."},
+    {.path = "/healthz", .render = health_page, .description = "ok, as long as it answers."},
+    {.path = "/readyz",
+     .render = ready_page,
+     .description = "Whether all servers serve: 503 while one drains."},
     // For google-pprof and jeprof, which find them by themselves.
     {.path = "/pprof/cmdline", .render = cmdline_page},
     {.path = "/pprof/contention", .render = legacy_contention_page<take_mutex>},
@@ -196,10 +228,12 @@ void write_page(http::ResponseWriter& response, const Page& page) {
   for (auto& [name, value] : page_headers(page)) response.headers().set(name, value);
   // A client that is gone is no error of ours.
   if (!response.write(page.body) || !page.stream) return;
-  (void)page.stream([&response](std::string_view bytes) -> Result<void> {
+  const Result<void> whole = page.stream([&response](std::string_view bytes) -> Result<void> {
     if (Result<void> written = response.write(bytes); !written) return written;
     return response.flush();
   });
+  // Cut, so that what is missing cannot be taken for the end.
+  if (!whole) throw http::AbortHandler{};
 }
 
 // A capture takes its seconds before the first byte is written: the write deadline counts from

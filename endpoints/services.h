@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/result.h"
 #include "endpoints/capture_gate.h"
 #include "endpoints/delta_baselines.h"
@@ -24,6 +25,8 @@
 #include "sampler/wall_profiler.h"
 
 namespace vigil::endpoints {
+
+class ProfileRing;
 
 // Whether POSTs to the debug pages may change how the process is profiled.
 enum class Changes : std::uint8_t { kRefused, kAllowed };
@@ -52,8 +55,14 @@ struct Services {
   std::string contention_absent;
   Changes changes = Changes::kRefused;
 
+  // Whose level /debug/loglevel shows and sets; null: none was handed over.
+  LevelSink* log_level = nullptr;
+
   // What is kept back for the pages; null: nothing.
   Reserves* reserves = nullptr;
+
+  // The profiles kept on the way; null: none are kept.
+  const ProfileRing* kept_profiles = nullptr;
 
   // Whose numbers the metrics pages show beside the process's own; null: nobody's.
   const MetricSources* sources = nullptr;

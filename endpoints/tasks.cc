@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "endpoints/json_page.h"
 #include "endpoints/leakwatch_html.h"
 #include "endpoints/profile_formats.h"
 #include "endpoints/tasks_html.h"
@@ -16,19 +17,6 @@ namespace {
 using leakwatch::StuckReport;
 using leakwatch::TaskInfo;
 using nlohmann::ordered_json;
-
-bool wants_json(const PageRequest& request) {
-  return request.query.get("format").value_or("") == "json";
-}
-
-Page json_page(const ordered_json& document) {
-  Page page;
-  page.content_type = "application/json";
-  // Labels and file names are the program's own bytes: what is not UTF-8 is replaced, never an
-  // exception.
-  page.body = document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
-  return page;
-}
 
 std::int64_t unix_milliseconds(WallTime time) {
   return whole_milliseconds(time.time_since_epoch());

@@ -34,7 +34,9 @@ THIRD_PARTY = {
     "protozero": {"sampler"},
     "zlib.h": {"sampler"},
     "httplib.h": {"leakwatch", "agent"},
-    "boost": {"leakwatch"},
+    "archive.h": {"endpoints"},
+    "archive_entry.h": {"endpoints"},
+    "boost": {"leakwatch", "agent"},
     "grpcpp": {"leakwatch"},
 }
 
