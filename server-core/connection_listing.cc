@@ -7,8 +7,13 @@
 #include <sys/socket.h>
 
 #include <iterator>
+#include <memory>
+#include <new>
+#include <utility>
 
 #include "server-core/connection.h"
+#include "server-core/engine_thread.h"
+#include "server-core/poller.h"
 
 namespace vigil::http {
 namespace {
@@ -102,6 +107,44 @@ ConnectionListing ListingRequest::wait(MonotonicTime deadline, Clock& clock) {
   }
   listing_.pollers_silent = silent_;
   return listing_;
+}
+
+// --- The poller's side.
+
+void Poller::list(std::shared_ptr<ListingRequest> request) {
+  {
+    std::lock_guard lock(inbox_mutex_);
+    listings_.push_back(std::move(request));
+  }
+  wake();
+}
+
+void Poller::answer_listings(EngineThread& thread) {
+  std::vector<std::shared_ptr<ListingRequest>> requests;
+  {
+    std::lock_guard lock(inbox_mutex_);
+    requests.swap(listings_);
+  }
+  for (const auto& request : requests) {
+    try {
+      answer(*request, thread);
+    } catch (const std::bad_alloc&) {
+      // It counts as silent.
+    }
+  }
+}
+
+void Poller::answer(ListingRequest& request, EngineThread& thread) const {
+  std::vector<ConnectionInfo> found;
+  std::size_t left_out = 0;
+  for (const Connection* each = connections_; each != nullptr; each = each->list_next) {
+    if (found.size() < request.limit()) {
+      found.push_back(describe_connection(*each, thread.now()));
+    } else {
+      ++left_out;
+    }
+  }
+  request.answered(std::move(found), left_out);
 }
 
 }  // namespace vigil::http

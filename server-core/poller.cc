@@ -7,11 +7,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <new>
 #include <utility>
 
 #include "base/thread_id.h"
-#include "server-core/connection_listing.h"
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
 #include "server-core/http2_connection.h"
@@ -80,14 +78,6 @@ void Poller::wake() {
   // Edge-triggered and never read: each write is an event. At 2^64-1 it would fail with EAGAIN.
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(wakeup_.get(), &one, sizeof(one));
-}
-
-void Poller::list(std::shared_ptr<ListingRequest> request) {
-  {
-    std::lock_guard lock(inbox_mutex_);
-    listings_.push_back(std::move(request));
-  }
-  wake();
 }
 
 bool Poller::rescue(std::uint64_t seen) {
@@ -192,34 +182,6 @@ bool Poller::drain_inbox(EngineThread& thread) {
     sweep_idle(thread);
   }
   return true;
-}
-
-void Poller::answer_listings(EngineThread& thread) {
-  std::vector<std::shared_ptr<ListingRequest>> requests;
-  {
-    std::lock_guard lock(inbox_mutex_);
-    requests.swap(listings_);
-  }
-  for (const auto& request : requests) {
-    try {
-      answer(*request, thread);
-    } catch (const std::bad_alloc&) {
-      // It counts as silent.
-    }
-  }
-}
-
-void Poller::answer(ListingRequest& request, EngineThread& thread) const {
-  std::vector<ConnectionInfo> found;
-  std::size_t left_out = 0;
-  for (const Connection* each = connections_; each != nullptr; each = each->list_next) {
-    if (found.size() < request.limit()) {
-      found.push_back(describe_connection(*each, thread.now()));
-    } else {
-      ++left_out;
-    }
-  }
-  request.answered(std::move(found), left_out);
 }
 
 void Poller::run_timers(EngineThread& thread) {
