@@ -3,9 +3,11 @@
 #include <fstream>
 
 #include "agent/debug_listener.h"
+#include "agent/profile_keeper.h"
 #include "endpoints/debug_pages.h"
 #include "endpoints/pages.h"
 #include "endpoints/process.h"
+#include "endpoints/profile_ring.h"
 #include "endpoints/services.h"
 #include "leakwatch/live_stacks.h"
 #include "sampler/contention_profiler.h"
@@ -32,6 +34,16 @@ std::vector<std::string> own_command_line() {
   std::string argument;
   while (std::getline(file, argument, '\0')) arguments.push_back(argument);
   return arguments;
+}
+
+endpoints::ServerSource source_of(std::string name, const http::Server& server) {
+  return {.name = std::move(name),
+          .stats = [&server] { return server.stats(); },
+          .phase = [&server] { return server.phase(); },
+          .connections =
+              [&server](std::size_t limit, MonotonicTime deadline) {
+                return server.connections(limit, deadline);
+              }};
 }
 
 }  // namespace
@@ -68,6 +80,8 @@ struct Agent::Parts {
   endpoints::DeltaBaselines baselines;
   endpoints::Reserves reserves{{}};
   std::unique_ptr<endpoints::Services> services;
+  std::unique_ptr<endpoints::ProfileRing> ring;
+  std::unique_ptr<ProfileKeeper> keeper;
   std::optional<endpoints::DebugPages> pages;
   std::unique_ptr<http::Server> listener;
 
@@ -161,9 +175,16 @@ Result<void> Agent::Parts::start_listener(const AgentOptions& options, LogSink& 
       .contention_absent = contention_absent,
       .changes = options.changes == AgentOptions::Changes::kAllowed ? endpoints::Changes::kAllowed
                                                                     : endpoints::Changes::kRefused,
+      .log_level = options.log_level,
       .reserves = &reserves,
       .sources = &sources,
       .command_line = endpoints::redacted_arguments(arguments)});
+  if (keeps_profiles(options.keep_profiles)) {
+    ring = std::make_unique<endpoints::ProfileRing>(options.keep_profiles.bytes_max);
+    services->kept_profiles = ring.get();
+    keeper = std::make_unique<ProfileKeeper>(options.keep_profiles, *services, *ring, sink);
+    if (Result<void> started = keeper->start(); !started) return started;
+  }
   pages.emplace(*services, options.debug_token);
   auto created = open_debug_listener(
       options, endpoints::debug_handler(*services, listener_tasks, options.debug_token),
@@ -206,15 +227,14 @@ DebugResponse Agent::debug_page(const DebugRequest& request) const {
 }
 
 void Agent::add_server(std::string name, const http::Server& server, const http::Router& router) {
+  endpoints::ServerSource source = source_of(std::move(name), server);
   // The router is a handle; the copy keeps the routes.
-  parts_->sources.add(endpoints::ServerSource{.name = std::move(name),
-                                              .stats = [&server] { return server.stats(); },
-                                              .routes = [router] { return router.stats(); }});
+  source.routes = [router] { return router.stats(); };
+  parts_->sources.add(std::move(source));
 }
 
 void Agent::add_server(std::string name, const http::Server& server) {
-  parts_->sources.add(endpoints::ServerSource{.name = std::move(name),
-                                              .stats = [&server] { return server.stats(); }});
+  parts_->sources.add(source_of(std::move(name), server));
 }
 
 void Agent::add_timeout_pool(std::string name, const http::TimeoutPool& pool) {

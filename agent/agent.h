@@ -32,6 +32,28 @@
 
 namespace vigil {
 
+// Which profiles are taken without anybody asking, and kept in memory for /debug/profiles. Off by
+// default: zero in `every` and in each `when_*`.
+struct KeepProfilesOptions {
+  // A CPU profile of `length` at `hz` so often. 10 s at 19 Hz every minute costs a busy thread 0.001 %.
+  Duration every{0};
+  Duration length = std::chrono::seconds(10);
+  int hz = 19;  // no divisor of what timers do in round numbers
+
+  // All stacks, the heap and a CPU profile of `length` when: requests waited longer than this for a
+  // slot, on average over the last second; the handlers' 99th percentile of that second is above it
+  // (of 100 requests or more); the resident memory has grown by more in a minute; so many handlers
+  // were newly reported as stuck. Each is quiet for `cooldown` after it.
+  Duration when_queue_wait{0};
+  Duration when_p99{0};
+  std::uint64_t when_resident_bytes_per_minute = 0;
+  std::uint64_t when_stuck_reports = 0;
+  Duration cooldown = std::chrono::minutes(5);
+
+  // For all that is kept; the oldest go first.
+  std::size_t bytes_max = 16 * 1024 * 1024;
+};
+
 struct AgentOptions {
   // Where the debug pages are served: a loopback address. Another one is refused without both
   // DebugReach::kOtherMachines and a token, because the pages show the inside of the process to
@@ -75,9 +97,15 @@ struct AgentOptions {
   // off, and their pages answer 501, until a rate is set.
   Duration contention_rate = std::chrono::milliseconds(1);
 
-  // Whether POSTs to the debug pages may change rates.
+  // Whose level /debug/loglevel shows and, with Changes::kAllowed, sets; nullptr: the page answers
+  // 501. Must outlive the agent.
+  LevelSink* log_level = nullptr;
+
+  // Whether POSTs to the debug pages may change rates and the log's level.
   enum class Changes : std::uint8_t { kRefused, kAllowed };
   Changes changes = Changes::kRefused;
+
+  KeepProfilesOptions keep_profiles;
 
   // What the cmdline page shows; secrets are redacted from it. Empty: /proc/self/cmdline.
   std::vector<std::string> command_line;

@@ -1,6 +1,8 @@
 // vigil-demo: a small server on vigil, with one route for each thing that a profile, a dump or the
 // watchdog can show. The tour, the tests and the benchmarks drive it.
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <map>
 #include <string>
@@ -10,6 +12,7 @@
 
 #include "agent/agent.h"
 #include "agent/application.h"
+#include "agent/demo/debug_flags.h"
 #include "agent/demo/routes.h"
 #include "agent/demo/tls.h"
 #include "base/flags.h"
@@ -75,8 +78,7 @@ vigil::FlagTable flag_table(Options& options) {
                          "SIGTERM or SIGINT end it: status 0 if all requests in flight were "
                          "answered, 1 if --shutdown-timeout cut some. A second signal kills it.");
   flags.add("listen", "A:P", "where to serve (127.0.0.1:8080)", host_port_flag(server.listen));
-  flags.add("debug", "A:P", "where the debug pages are, loopback only (127.0.0.1:6060)",
-            host_port_flag(options.agent.debug_listen));
+  demo::add_debug_flags(flags, options.agent);
   flags.add("stuck-after", "DURATION", "flag handlers older than this (5s; 0: never)",
             duration_flag(options.agent.stuck_after));
   flags.add("stuck-after-route", "ROUTE=DURATION",
@@ -89,9 +91,6 @@ vigil::FlagTable flag_table(Options& options) {
       "contention-rate", "DURATION",
       "time of waiting that a sample of the mutex and block profiles stands for (1ms; 0: off)",
       duration_flag(options.agent.contention_rate));
-  flags.add(
-      "allow-changes", "on|off", "whether POST /debug/pprof/rates may change rates (off)",
-      choice_flag(options.agent.changes, {"on", Changes::kAllowed}, {"off", Changes::kRefused}));
   flags.add("read-header-timeout", "DURATION", "for a request's head (10s)",
             duration_flag(server.read_header_timeout));
   flags.add("read-timeout", "DURATION", "for a whole request (30s)",
@@ -141,11 +140,6 @@ int fail(const vigil::Error& error) {
   return kExitFailed;
 }
 
-void announce(const vigil::HostPort& endpoint) {
-  fmt::print("listening on {}\n", vigil::format_host_port(endpoint));
-  std::fflush(stdout);
-}
-
 // What is around all routes. `agent` is set before the first request.
 std::vector<vigil::http::Middleware> middleware(const Options& options, vigil::LogSink& sink,
                                                 vigil::Clock& clock, vigil::Agent* const& agent) {
@@ -164,7 +158,9 @@ std::vector<vigil::http::Middleware> middleware(const Options& options, vigil::L
 // Serves until a signal asks for the end. The exit status is agent/application.h's.
 int serve(Options& options) {
   vigil::SystemClock clock;
-  vigil::JsonLineSink sink;
+  vigil::JsonLineSink lines(STDERR_FILENO, vigil::LogLevel::kDebug);
+  vigil::LevelSink sink(lines, clock, vigil::LogLevel::kInfo);
+  options.agent.log_level = &sink;
   auto application = vigil::Application::create(options.application, sink, clock);
   if (!application) return fail(application.error());
   if (options.server.http1 == vigil::http::Http1::kRefused) {
@@ -195,8 +191,8 @@ int serve(Options& options) {
   (*agent)->add_server("main", **server, router);
   (*agent)->add_timeout_pool("main", timed);
   if (Result<void> started = (*server)->start(); !started) return fail(started.error());
-  announce((*server)->endpoint());
-  announce((*agent)->debug_endpoint());
+  demo::announce(vigil::format_host_port((*server)->endpoint()));
+  demo::announce_debug_pages(**agent, options.agent);
 
   (*application)->add_server(**server);
   (*application)->add_timeout_pool(timed);
