@@ -93,6 +93,7 @@ Result<std::uint64_t> read_run_witness(pid_t tid);
 struct ThreadTimes {
   Duration on_cpu{};
   Duration queued{};  // runnable, but without a processor
+  friend bool operator==(const ThreadTimes&, const ThreadTimes&) = default;
 };
 // From the text of `schedstat`. Nothing if it is not three numbers, or the kernel does not count
 // (all zero). Pure.

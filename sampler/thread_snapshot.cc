@@ -10,6 +10,7 @@
 #include "base/thread_id.h"
 #include "sampler/memory_reader.h"
 #include "sampler/own_capture.h"
+#include "sampler/resting_threads.h"
 #include "sampler/signal_capture.h"
 #include "sampler/sigsafe/handler.h"
 #include "sampler/wait_reason.h"
@@ -94,8 +95,15 @@ class StackCollector::Impl {
 
   std::vector<ThreadStack> capture(std::span<const pid_t> tids, MonotonicTime deadline,
                                    ModuleTables tables);
+  std::uint64_t resting() const {
+    const std::lock_guard lock(mutex_);
+    return taken_over_;
+  }
 
  private:
+  // After describe(): true if the thread has not run since it was captured, and is as it was.
+  bool take_resting(ThreadStack& thread);
+  const TaskDirectory* directory() const { return directory_ ? &*directory_ : nullptr; }
   void capture_own(ThreadStack& thread);
   // Step 1 of the ladder, tried until it holds still; true if step 2 is to follow.
   bool look_repeatedly(ThreadStack& thread);
@@ -119,17 +127,19 @@ class StackCollector::Impl {
   Modules& modules_;
   Unwinder& unwinder_;
   Clock& clock_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   // Guarded by mutex_.
   SignalCapture signals_;
   const int signal_number_;
   std::vector<std::byte> buffer_;
   std::uintptr_t main_stack_end_ = 0;
   std::optional<TaskDirectory> directory_;  // of one capture
+  RestingThreads resting_;
+  std::uint64_t taken_over_ = 0;
 };
 
 bool StackCollector::Impl::describe(ThreadStack& thread) {
-  Result<ThreadStat> stat = read_thread_stat(thread.tid, directory_ ? &*directory_ : nullptr);
+  Result<ThreadStat> stat = read_thread_stat(thread.tid, directory());
   if (!stat) {
     thread.failure = is_gone(stat.error()) ? CaptureFailure::kGone : CaptureFailure::kProcHidden;
     return thread.failure != CaptureFailure::kGone;
@@ -180,7 +190,10 @@ Look StackCollector::Impl::look_blocked(ThreadStack& thread, RunWitness& witness
   }
   thread.step = CaptureStep::kSignalFree;
   if (thread.state == 'D') read_channel(thread);
-  if (!lacks_registers(thread.stack)) return Look::kDone;
+  if (!lacks_registers(thread.stack)) {
+    if (thread.times) resting_.keep(thread, {before, *thread.times});
+    return Look::kDone;
+  }
   if (ignores_signal(thread.call)) return Look::kNeedsSignal;
   thread.failure = CaptureFailure::kNotInterrupted;
   return Look::kDone;
@@ -191,16 +204,31 @@ Look StackCollector::Impl::look(ThreadStack& thread) {
     thread.failure = is_gone(error) ? CaptureFailure::kGone : CaptureFailure::kProcHidden;
     return Look::kDone;
   };
-  const TaskDirectory* const directory = directory_ ? &*directory_ : nullptr;
-  RunWitness witness(thread.tid, directory);
+  RunWitness witness(thread.tid, directory());
   const Result<std::uint64_t> before = witness.read();
   if (!before) return failed(before.error());
-  const Result<ThreadSyscall> call = read_thread_syscall(thread.tid, directory);
+  const Result<ThreadSyscall> call = read_thread_syscall(thread.tid, directory());
   if (!call) return failed(call.error());
   thread.call = *call;
   if (call->kind == ThreadSyscall::Kind::kRunning) return Look::kNeedsSignal;
   if (thread.state == 'R') thread.state = 'S';  // it went to sleep since
   return look_blocked(thread, witness, *before);
+}
+
+bool StackCollector::Impl::take_resting(ThreadStack& thread) {
+  // Woken, but without a processor so far: it has not run, and does not wait any more either.
+  if (thread.state == 'R' || !resting_.knows(thread.tid)) return false;
+  RunWitness witness(thread.tid, directory());
+  const Result<std::uint64_t> runs = witness.read();
+  if (!runs || !witness.times()) return false;
+  const ThreadStack* const known = resting_.find(thread.tid, {*runs, *witness.times()});
+  if (known == nullptr) return false;
+  std::string name = std::move(thread.name);  // other threads may have changed it
+  thread = *known;
+  thread.name = std::move(name);
+  thread.work = work_of_thread(thread.tid);
+  ++taken_over_;
+  return true;
 }
 
 bool StackCollector::Impl::look_repeatedly(ThreadStack& thread) {
@@ -359,6 +387,7 @@ std::vector<ThreadStack> StackCollector::Impl::capture(std::span<const pid_t> ti
   if (tables == ModuleTables::kRefresh) (void)modules_.refresh();
   main_stack_end_ = modules_.current()->main_stack_end();
   directory_.emplace();
+  resting_.begin_capture(modules_.current().get());
   std::vector<ThreadStack> threads(tids.size());
   std::vector<Waiting> waiting;
   for (std::size_t i = 0; i < tids.size(); ++i) {
@@ -366,12 +395,13 @@ std::vector<ThreadStack> StackCollector::Impl::capture(std::span<const pid_t> ti
     thread.tid = tids[i];
     if (thread.tid == current_thread_id()) {
       capture_own(thread);
-    } else if (describe(thread) && look_repeatedly(thread)) {
+    } else if (describe(thread) && !take_resting(thread) && look_repeatedly(thread)) {
       waiting.push_back({i, {}, {}});
     }
   }
   if (!waiting.empty()) signal_all(threads, std::move(waiting), deadline);
   directory_.reset();
+  resting_.end_capture(tids.size());
   return threads;
 }
 
@@ -400,41 +430,14 @@ std::vector<ThreadStack> StackCollector::capture(std::span<const pid_t> tids,
   return impl_->capture(tids, deadline, tables);
 }
 
+std::uint64_t StackCollector::resting() const { return impl_->resting(); }
+
 std::vector<ThreadStack> StackCollector::capture_all(MonotonicTime deadline) {
   const Result<std::vector<pid_t>> tids = list_threads();
   if (tids) return capture(*tids, deadline);
   // Without /proc the caller is the one thread that we can name.
   const pid_t own = current_thread_id();
   return capture({&own, 1}, deadline);
-}
-
-std::string_view failure_sentence(CaptureFailure failure) {
-  switch (failure) {
-    case CaptureFailure::kNone:
-      return "";
-    case CaptureFailure::kGone:
-      return "it ended while the stacks were taken";
-    case CaptureFailure::kSignalBlocked:
-      return "it blocks the signal that captures running threads";
-    case CaptureFailure::kNoAnswer:
-      return "it did not answer the capture signal before the deadline";
-    case CaptureFailure::kUnreadable:
-      return "its stack pointer leads to no readable memory";
-    case CaptureFailure::kNotInterrupted:
-      return "the stack is incomplete; a signal would show the rest but also interrupt its system "
-             "call";
-    case CaptureFailure::kMoving:
-      return "it kept changing between running and sleeping";
-    case CaptureFailure::kNoSlot:
-      return "no capture slot was free before the deadline";
-    case CaptureFailure::kProcHidden:
-      return "the kernel does not show it in /proc";
-  }
-  return "";
-}
-
-std::string_view wait_reason(const ThreadStack& thread) {
-  return wait_reason(thread.call, thread.state);
 }
 
 }  // namespace vigil::sampler

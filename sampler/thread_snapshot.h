@@ -113,6 +113,10 @@ class StackCollector {
   std::vector<ThreadStack> capture(std::span<const pid_t> tids, MonotonicTime deadline,
                                    ModuleTables tables = ModuleTables::kRefresh);
 
+  // Threads of all captures so far whose stack was taken over from an earlier one, because they have
+  // not run since (resting_threads.h).
+  std::uint64_t resting() const;
+
   // Every thread of the process, ascending by id; the caller's too.
   std::vector<ThreadStack> capture_all(MonotonicTime deadline);
 

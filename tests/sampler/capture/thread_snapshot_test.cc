@@ -1,5 +1,6 @@
 #include "sampler/thread_snapshot.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -12,6 +13,7 @@
 #include <mutex>
 
 #include "base/fd.h"
+#include "sampler/resting_threads.h"
 #include "tests/sampler/capture/captured_threads.h"
 #include "tests/support/catch.h"
 
@@ -57,6 +59,98 @@ void check_signal_free(const ThreadStack& thread, std::string_view reason) {
   check_blocked(thread, reason);
   CHECK(thread.step == CaptureStep::kSignalFree);
   CHECK(thread.held == Duration::zero());
+}
+
+TEST_CASE_METHOD(Sampling, "a thread that has not run since its capture is taken over from it") {
+  Pipe first;
+  Pipe second;
+  TestThread thread([&] {
+    read_one(first.reader.get());
+    test_middle([&] { read_one(second.reader.get()); });
+  });
+  REQUIRE(thread.await_blocked(SYS_read));
+  const ThreadStack before = capture_one(thread.tid());
+  check_signal_free(before, "IO wait");
+  REQUIRE(collector->resting() == 0);
+
+  // Renamed meanwhile, by another thread.
+  const std::string comm = "/proc/self/task/" + std::to_string(thread.tid()) + "/comm";
+  {
+    const UniqueFd file(open(comm.c_str(), O_WRONLY | O_CLOEXEC));
+    REQUIRE(write(file.get(), "renamed", 7) == 7);
+  }
+  const ThreadStack again = capture_one(thread.tid());
+  check_signal_free(again, "IO wait");
+  CHECK(collector->resting() == 1);
+  CHECK(again.stack == before.stack);
+  CHECK(again.call == before.call);
+  CHECK(again.times == before.times);
+  CHECK(again.name == "renamed");
+
+  // It runs, and waits in the same call elsewhere.
+  REQUIRE(write(first.writer.get(), "x", 1) == 1);
+  const auto reads_second = [&] {
+    const auto call = read_thread_syscall(thread.tid());
+    return call && call->number == SYS_read &&
+           call->args[0] == static_cast<std::uint64_t>(second.reader.get());
+  };
+  while (!reads_second()) std::this_thread::yield();
+  const ThreadStack moved = capture_one(thread.tid());
+  CHECK(moved.step == CaptureStep::kSignalFree);
+  CHECK(moved.stack.end == StackEnd::kComplete);
+  CHECK(collector->resting() == 1);
+  CHECK(moved.stack.frames.size() > before.stack.frames.size());
+  CHECK(moved.call.args[0] == static_cast<std::uint64_t>(second.reader.get()));
+  REQUIRE(write(second.writer.get(), "x", 1) == 1);
+  thread.join();
+  CHECK(capture_one(thread.tid()).failure == CaptureFailure::kGone);
+}
+
+TEST_CASE("resting threads: only the same moment of a thread is found, and few are kept") {
+  RestingThreads resting;
+  const ModuleTable* const modules = reinterpret_cast<const ModuleTable*>(0x10);
+  const RestingThreads::Moment moment{5, {Duration(1000), Duration(20)}};
+  ThreadStack thread;
+  thread.tid = 7;
+  thread.step = CaptureStep::kSignalFree;
+  thread.sp = 42;
+  resting.begin_capture(modules);
+  resting.keep(thread, moment);
+  REQUIRE(resting.find(7, moment) != nullptr);
+  CHECK(resting.find(7, moment)->sp == 42);
+  CHECK(resting.find(8, moment) == nullptr);
+  for (const RestingThreads::Moment& other :
+       {RestingThreads::Moment{6, moment.times},
+        RestingThreads::Moment{5, {Duration(1001), Duration(20)}},
+        RestingThreads::Moment{5, {Duration(1000), Duration(21)}}}) {
+    CHECK(resting.find(7, other) == nullptr);
+  }
+  SECTION("what is not whole, or was taken by signal, is not kept") {
+    thread.tid = 8;
+    thread.failure = CaptureFailure::kNotInterrupted;
+    resting.keep(thread, moment);
+    thread.failure = CaptureFailure::kNone;
+    thread.step = CaptureStep::kSignal;
+    resting.keep(thread, moment);
+    CHECK(resting.size() == 1);
+  }
+  SECTION("code that came or went: all is walked anew") {
+    resting.begin_capture(modules + 1);
+    CHECK(resting.size() == 0);
+  }
+  SECTION("those that were not asked for go when there are many") {
+    for (pid_t tid = 100; tid < 100 + static_cast<pid_t>(RestingThreads::kSpare); ++tid) {
+      thread.tid = tid;
+      resting.keep(thread, moment);
+    }
+    resting.begin_capture(modules);
+    REQUIRE(resting.find(100, moment) != nullptr);
+    resting.end_capture(1);  // one before the limit
+    CHECK(resting.size() == RestingThreads::kSpare + 1);
+    resting.end_capture(0);
+    CHECK(resting.size() == 1);
+    CHECK(resting.find(100, moment) != nullptr);
+  }
 }
 
 TEST_CASE_METHOD(Sampling, "a thread blocked on a condition variable") {
