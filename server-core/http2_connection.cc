@@ -38,6 +38,7 @@ Http2Connection::Http2Connection(Engine& engine, Connection& connection, Monoton
       peer_(connection.peer.to_host_port()),
       opened_(connection.began),
       session_(limits_of(engine.options), *this, now),
+      trace_id_(connection.trace_id),
       connection_(&connection),
       idle_since_(now),
       received_(now) {}

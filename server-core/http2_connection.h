@@ -18,6 +18,7 @@
 // handler is started while kConnectionOutMax wait in all; unsent output kOutputMax and a frame.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -130,6 +131,8 @@ class Http2Connection final : private Http2Events,
 
   const Context& context() const { return context_; }
   const HostPort& peer() const { return peer_; }
+  // The connection's number in traces; it has one from the first trace that sees it on. Any thread.
+  std::uint64_t trace_number();
 
  private:
   using Lock = std::unique_lock<std::mutex>;
@@ -169,7 +172,8 @@ class Http2Connection final : private Http2Events,
   std::mutex mutex_;
   // All guarded by mutex_.
   Http2Session session_;
-  Connection* connection_;  // nullptr: detached
+  std::atomic<std::uint64_t> trace_id_;  // 0: none yet
+  Connection* connection_;               // nullptr: detached
   IntrusiveList<Http2Stream, &Http2Stream::ready_next, &Http2Stream::ready_previous> ready_;
   // To be done without the mutex, by run_deferred().
   std::vector<std::stop_source> stops_;

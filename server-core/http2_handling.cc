@@ -4,12 +4,20 @@
 #include <algorithm>
 #include <utility>
 
+#include "sampler/trace/trace_buffer.h"
 #include "server-core/connection.h"
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
 #include "server-core/http2_connection.h"
 
 namespace vigil::http {
+
+std::uint64_t Http2Connection::trace_number() {
+  std::uint64_t number = trace_id_.load(std::memory_order_relaxed);
+  if (number != 0) return number;
+  const std::uint64_t made = sampler::trace::new_id();
+  return trace_id_.compare_exchange_strong(number, made) ? made : number;
+}
 
 // Waits for the stream to change. The caller looks at what has become of it.
 Result<void> Http2Connection::wait(Http2Stream& stream, MonotonicTime deadline, Lock& lock,

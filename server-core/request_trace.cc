@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "server-core/connection.h"
+#include "server-core/http2_exchange.h"
 
 namespace vigil::http {
 namespace {
@@ -37,6 +38,11 @@ TraceResponse response_of(Exchange::Ending::Response response) {
   return TraceResponse::kSent;
 }
 
+void set_method(TraceEvent& event, std::string_view method) {
+  method = method.substr(0, event.method.size());
+  std::copy(method.begin(), method.end(), event.method.begin());
+}
+
 }  // namespace
 
 void trace_accept(Connection& connection, MonotonicTime now) {
@@ -69,9 +75,30 @@ void trace_request(Connection& connection, Exchange& exchange, const Exchange::E
                    .queue_ns = ns_of(times.queued),
                    .handler_ns = ns_of(times.handler),
                    .handled_ns = ran ? ns_of(times.handled) : 0};
-  const std::string_view method = request.method().substr(0, event.method.size());
-  std::copy(method.begin(), method.end(), event.method.begin());
+  set_method(event, request.method());
   sampler::trace::emit(event);
+}
+
+TraceEvent stream_event(Http2Exchange& exchange, const RequestTimes& times,
+                        leakwatch::TaskId task) {
+  const Request& request = exchange.request();
+  const Http2Stream& stream = exchange.stream();
+  const std::uint64_t connection = exchange.connection().trace_number();
+  const bool ran = times.handler != MonotonicTime{};
+  TraceEvent event{
+      .kind = TraceKind::kRequest,
+      .response = TraceResponse::kSent,
+      .status = static_cast<std::uint16_t>(exchange.response().status_code()),
+      .begin_ns = ns_of(stream.began),
+      .id = sampler::trace_request_id(connection, static_cast<std::uint64_t>(stream.id)),
+      .name = request.route(),
+      .connection = connection,
+      .task = ran ? static_cast<std::uint64_t>(task) : 0,
+      .head_ns = ns_of(request.start_time()),
+      .handler_ns = ns_of(times.handler),
+      .handled_ns = ran ? ns_of(times.handled) : 0};
+  set_method(event, request.method());
+  return event;
 }
 
 void trace_flushed(Connection& connection, MonotonicTime now) {

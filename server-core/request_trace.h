@@ -13,6 +13,7 @@
 namespace vigil::http {
 
 struct Connection;
+class Http2Exchange;
 
 // Times that EngineThread notes for the request that it serves.
 struct RequestTimes {
@@ -30,6 +31,12 @@ void trace_queued(Connection& connection, MonotonicTime now);
 // The exchange has ended so at `now`; `task` was its handler's, if it had one.
 void trace_request(Connection& connection, Exchange& exchange, const Exchange::Ending& ending,
                    const RequestTimes& times, leakwatch::TaskId task, MonotonicTime now);
+
+// What is told of a request on a stream of HTTP/2, but for its end: taken while the stream still has
+// it, emitted when its response has been handed over to the session. From there the peer's window
+// decides, which a trace does not show. Its id has the stream's number.
+sampler::TraceEvent stream_event(Http2Exchange& exchange, const RequestTimes& times,
+                                 leakwatch::TaskId task);
 
 // The rest of its last response is out.
 void trace_flushed(Connection& connection, MonotonicTime now);

@@ -150,6 +150,7 @@ void EngineThread::serve_stream(Connection& connection,
     explicit Handling(CounterSet& set) : counters(set) { counters.add(Counter::kHttp2Handling); }
     ~Handling() { counters.add(Counter::kHttp2Handling, -1); }
   } handling(counters);
+  times_.handler = {};
   if (!exchange.begin(http2, stream)) {
     counters.add(Counter::kBadRequests);
     write_error(exchange.response(), 400, "malformed request target");
@@ -169,7 +170,15 @@ void EngineThread::serve_stream(Connection& connection,
     }
   }
   if (engine_.going_down()) counters.add(Counter::kDrained);
-  exchange.finish(now_);
+  if (sampler::trace::recording()) [[unlikely]] {
+    sampler::TraceEvent event =
+        stream_event(exchange, times_, handler_task_.load(std::memory_order_relaxed));
+    exchange.finish(now_);
+    event.end_ns = engine_.clock.now().time_since_epoch().count();
+    sampler::trace::emit(event);
+  } else {
+    exchange.finish(now_);
+  }
 }
 
 }  // namespace vigil::http

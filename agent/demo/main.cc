@@ -65,7 +65,6 @@ void leakwatch_flags(vigil::FlagTable& flags, vigil::leakwatch::HighWatermarks& 
 }
 
 vigil::FlagTable flag_table(Options& options) {
-  using Changes = vigil::AgentOptions::Changes;
   using vigil::choice_flag;
   using vigil::duration_flag;
   using vigil::size_flag;

@@ -10,6 +10,7 @@
 
 #include "tests/support/catch.h"
 #include "tests/support/demo.h"
+#include "tests/support/subprocess.h"
 #include "tests/support/trace_rules.h"
 
 namespace vigil::test {
@@ -151,6 +152,65 @@ TEST_CASE("a request that waits for a slot has the wait in its trace") {
   std::sort(phases.begin(), phases.end());
   CHECK(phases == std::vector<Names>{{"accept", "head", "handler", "write"},
                                      {"accept", "head", "queue", "handler", "write"}});
+}
+
+TEST_CASE("requests of HTTP/2 are in a trace, each stream with its phases") {
+  Demo demo({"--h2c"});
+  const json trace = trace_during(demo, "1.5", [&] {
+    const Finished load = run({"h2load", "-n6", "-c2", "-m3",
+                               "http://" + format_host_port(demo.address()) + "/sleep?ms=100"});
+    CHECK(load.out.find("6 succeeded") != std::string::npos);
+  });
+  const auto requests = requests_named(trace, "GET /sleep");
+  REQUIRE(requests.size() == 6);
+  std::set<json> connections;
+  for (const auto& [id, request] : requests) {
+    CHECK(request.phases == Names{"head", "handler", "write"});
+    CHECK(std::is_sorted(request.begins.begin(), request.begins.end()));
+    CHECK(request.outer["args"]["status"] == 200);
+    CHECK(request.outer["args"]["method"] == "GET");
+    CHECK(request.outer["args"]["request_of_connection"].get<int>() % 2 == 1);
+    CHECK(request.outer["args"]["total_ms"] >= 100);
+    connections.insert(request.outer["args"]["connection"]);
+  }
+  CHECK(connections.size() == 2);
+  CHECK(slices_named(trace, "GET /sleep").size() == 6);
+}
+
+TEST_CASE("waits for a lock are in a trace, with the function that waits") {
+  Demo demo;
+  const json trace = trace_during(demo, "1.5", [&] {
+    Background both(demo.address(), "/lock?ms=200", 3);
+    for (const HttpAnswer& answer : both.join()) CHECK(answer.status == 200);
+  });
+  const std::vector<json> waits = slices_named(trace, "wait for a mutex");
+  if (demo.debug_get("/debug/pprof/mutex").status == 501) {  // a sanitizer's build has no hooks
+    CHECK(waits.empty());
+    return;
+  }
+  std::vector<double> in_route;
+  for (const json& wait : waits) {
+    if (wait["args"].value("in", "").find("update_inventory") == std::string::npos) continue;
+    in_route.push_back(wait["dur"].get<double>() / 1000);
+  }
+  std::sort(in_route.begin(), in_route.end());
+  // Three handlers of 200 ms, one after the other.
+  REQUIRE(in_route.size() == 2);
+  CHECK(in_route[0] == Approx(200).margin(100));
+  CHECK(in_route[1] == Approx(400).margin(150));
+}
+
+TEST_CASE("more traces than captures may run get 429, and those that run are complete") {
+  Demo demo;
+  constexpr int kCap = 8;
+  Background running(demo.debug(), "/debug/pprof/trace?seconds=2", kCap);
+  demo.debug_get_until("/metrics", "vigil_captures_running 8");
+  const HttpAnswer refused = demo.debug_get("/debug/pprof/trace?seconds=1");
+  CHECK(refused.status == 429);
+  CHECK(refused.header("X-Go-Pprof") == "1");
+  CHECK(refused.body.size() > 10);
+  for (const HttpAnswer& answer : running.join()) parsed(answer);
+  parsed(demo.debug_get("/debug/pprof/trace?seconds=0.25"));
 }
 
 TEST_CASE("a trace is saved as trace.json, several run at once, and bad seconds are refused") {
