@@ -9,7 +9,7 @@ build_packages=(
   cmake g++ ninja-build pkg-config
   libgoogle-perftools-dev libunwind-dev liblzma-dev libcpp-httplib-dev libfmt-dev node-llhttp libdw-dev
   libprotozero-dev zlib1g-dev nlohmann-json3-dev libnghttp2-dev libssl-dev libwslay-dev libarchive-dev
-  catch2 libgtest-dev python3  # the presets configure the tests too
+  catch2 libgtest-dev libjemalloc-dev python3  # the presets configure the tests too
   libboost-dev libgrpc++-dev protobuf-compiler-grpc  # leakwatch/adapters are tested where these are found
 )
 # What the tour shows, beyond the build: the real pprof, and load.

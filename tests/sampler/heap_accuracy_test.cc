@@ -111,12 +111,10 @@ TEST_CASE(
   CHECK(large.inuse_space == within_a_tenth(256 * kMiB));
   CHECK(large.alloc_space == within_a_tenth(256 * kMiB));
   const auto churned = heap.of("churn");
-  // Where other programs keep the collector from its turn for long, samples lose their stacks, but never their bytes:
-  // none are lost on a machine that is not overloaded.
+  // Shown, and not counted in: what the collector could not keep up with is missing from the 10 %.
   const std::int64_t without_stack = heap.lost().alloc_space - lost_before;
   INFO("allocated without a stack: " << without_stack / kMiB << " MiB");
-  CHECK(churned.alloc_space - before.alloc_space + without_stack == within_a_tenth(4 * kGiB));
-  CHECK(without_stack < kGiB);
+  CHECK(churned.alloc_space - before.alloc_space == within_a_tenth(4 * kGiB));
   CHECK(churned.inuse_space < 4 * kMiB);
 
   for (char* object : kept) delete[] object;

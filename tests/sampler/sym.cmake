@@ -73,6 +73,16 @@ if(NOT VIGIL_SANITIZE)
     DEPENDS vigil::sampler vigil::malloc_interpose)
 endif()
 
+# The same in front of jemalloc, as a program links it.
+find_library(VIGIL_JEMALLOC jemalloc)
+if(VIGIL_JEMALLOC AND NOT VIGIL_SANITIZE)
+  vigil_test(heap-accuracy-jemalloc SERIAL LABEL integration
+    SOURCES heap_accuracy_test.cc heap_jemalloc_test.cc
+    DEPENDS vigil::sampler vigil::malloc_interpose ${VIGIL_JEMALLOC} ${CMAKE_DL_LIBS})
+  # Nothing of ours refers to it: it is there for malloc's sake.
+  target_link_options(test-heap-accuracy-jemalloc PRIVATE -Wl,--no-as-needed)
+endif()
+
 # The real client reads what we write.
 vigil_test(pprof-client LABEL integration
   SOURCES pprof_client_test.cc
