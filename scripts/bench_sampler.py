@@ -1,0 +1,194 @@
+"""Parts of `scripts/bench sampler`: what profiles cost a server, a dump of 1,000 handlers, a huge binary."""
+
+import concurrent.futures
+import http.client
+import json
+import os
+import pathlib
+import re
+import socket
+import statistics
+import subprocess
+import threading
+import time
+
+import bench_sampler_big
+
+MILLI = 1e3
+
+
+def debug_get(port, path, timeout=120):
+    """The body, and the seconds that it took from the connection's begin to the last byte."""
+    begin = time.monotonic()
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    client.request("GET", path)
+    answer = client.getresponse()
+    body = answer.read()
+    client.close()
+    if answer.status != 200:
+        raise RuntimeError(f"{path}: {answer.status} {body[:200]}")
+    return body, time.monotonic() - begin
+
+
+# --- cost: what a running profile takes from a server under load
+
+
+def bench_cost(options, tools):
+    """Each round has every way once, each as long as the other; the server without hooks is another process."""
+    seconds = max(options["seconds"], 2)
+    debug = tools.free_port()
+    full = tools.start_vigil(f"--debug=127.0.0.1:{debug}", name="vigil")
+    bare = tools.start_vigil("--heap-sample=0", "--contention-rate=0", "--stuck-after=0", name="all switched off")
+    ways = {"idle": None, "100 Hz": 100, "1,000 Hz": 1000}
+    runs = {way: [] for way in [*ways, "all switched off"]}
+    for server in (full, bare):
+        tools.wrk(server, "/hello", 32, 1)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        for number in range(options["rounds"]):
+            order = list(runs)
+            for way in order[number % len(order):] + order[:number % len(order)]:
+                if way == "all switched off":
+                    runs[way].append(tools.wrk(bare, "/hello", 32, seconds))
+                    continue
+                profile = None
+                if ways[way]:
+                    path = f"/debug/pprof/profile?seconds={seconds + 1}&hz={ways[way]}"
+                    profile = pool.submit(debug_get, debug, path)
+                    time.sleep(0.5)
+                runs[way].append(tools.wrk(full, "/hello", 32, seconds))
+                if profile:
+                    profile.result()
+    for server in (full, bare):
+        server.stop()
+    print("\nGET /hello, 32 kept-alive connections, wrk -t1, while its CPU is profiled; medians of", options["rounds"])
+    medians = {way: tools.medians(rounds) for way, rounds in runs.items()}
+    tools.table([("", "requests/s", "CPU us/request")] + [
+        (way, f"{r['requests_per_second']:.0f}", f"{r['cpu_us']:.2f}") for way, r in medians.items()])
+
+    def left(way, base):
+        """Of the throughput: the median of the rounds' ratios."""
+        return statistics.median(
+            a["requests_per_second"] / b["requests_per_second"] for a, b in zip(runs[way], runs[base]))
+
+    return {"ways": medians, "figures": [
+        tools.verdict("throughput that 100 Hz leave", left("100 Hz", "idle"), 0.99, at_most=False),
+        tools.verdict("throughput that 1,000 Hz leave", left("1,000 Hz", "idle"), 0.95, at_most=False),
+        tools.verdict("registered but idle: of the throughput with all switched off",
+                      left("idle", "all switched off"), 0.99, at_most=False)]}
+
+
+# --- sample: the signal handler, and the collector
+
+
+def bench_sample(_options, tools):
+    print("\nA sample of a thread 30 frames deep: the handler on it, then the collector's CPU for it")
+    done = subprocess.run([tools.BIN / "bench-sampler"], stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        tools.die("bench-sampler failed")
+    result = json.loads(done.stdout)
+    tools.table([("", "measured")] + [(name.replace("_", " "), str(value)) for name, value in result.items()])
+    return {"measured": result, "figures": [
+        tools.verdict("us in the signal handler, p99", result["handler_us_p99"], 5),
+        tools.verdict("us that a running thread was held, longest", result["handler_us_max"], 50),
+        tools.verdict("us of the collector a sample, stacks seen before", result["collector_us_same_stack"], 15),
+        tools.verdict("us of the collector a sample, all stacks new", result["collector_us_new_stacks"], 15)]}
+
+
+# --- dump: a thousand stuck handlers
+
+
+def bench_dump(options, tools):
+    count, debug = 1000, tools.free_port()
+    server = tools.start_vigil(f"--debug=127.0.0.1:{debug}", "--stuck-after=10m")
+    clients = []
+    for _ in range(count):
+        client = socket.create_connection(("127.0.0.1", server.port))
+        client.sendall(b"GET /stuck HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        clients.append(client)
+    for _ in range(200):
+        if f"tasks: {count} live" in debug_get(debug, "/debug/tasks")[0].decode():
+            break
+        time.sleep(0.05)
+    else:
+        tools.die("the handlers did not all start")
+    print(f"\n{count} stuck handlers: each page as text, from the request to its last byte")
+    rows, result = [("", "first ms", "median ms", "CPU ms", "bytes")], {}
+    for page in ("goroutine?debug=2", "goroutine?debug=1", "goroutine"):
+        times, bodies, cpu = [], b"", []
+        for _ in range(1 + 10 * options["rounds"]):
+            before = thread_cpu_ms(server)
+            bodies, took = debug_get(debug, f"/debug/pprof/{page}")
+            cpu.append(thread_cpu_ms(server) - before)
+            times.append(took * MILLI)
+        result[page] = {"first_ms": times[0], "median_ms": statistics.median(times[1:]),
+                        "cpu_ms": statistics.median(cpu[1:]), "bytes": len(bodies)}
+        r = result[page]
+        rows.append((page, f"{r['first_ms']:.1f}", f"{r['median_ms']:.1f}", f"{r['cpu_ms']:.1f}", str(r["bytes"])))
+    tools.table(rows)
+    for client in clients:
+        client.close()
+    server.stop()
+    return {"pages": result, "figures": [
+        tools.verdict("ms for the dump, warm", result["goroutine?debug=2"]["median_ms"], 20)]}
+
+
+def thread_cpu_ms(server):
+    """CPU time of its live threads, by the scheduler's own count: the ticks of /proc/PID/stat are 10 ms."""
+    total = 0
+    for thread in pathlib.Path(f"/proc/{server.process.pid}/task").iterdir():
+        try:
+            total += int((thread / "schedstat").read_text().split()[0])
+        except OSError:
+            pass  # it has ended
+    return total / 1e6
+
+
+# --- big: the first profile of a binary of 100 MB
+
+
+def bench_big(options, tools):
+    library = bench_sampler_big.library(tools.ROOT / "build" / "bench-big", tools.say)
+    megabytes = library.stat().st_size / 1e6
+    first, warm, grown = [], [], []
+    for _ in range(min(options["rounds"], 3)):
+        host = subprocess.Popen([tools.BIN / "bench-big-host", library], stdout=subprocess.PIPE, text=True)
+        port = int(host.stdout.readline())
+        time.sleep(1)
+        before = private_megabytes(host.pid)
+        peak = Peak(host.pid)
+        for times in (first, warm):
+            _, took = debug_get(port, "/debug/pprof/profile?seconds=2&hz=1000")
+            times.append(took - 2)
+        grown.append(peak.stop() - before)
+        host.kill()
+        host.wait()
+    print(f"\nA program of {megabytes:.0f} MB with debug information, a profile of 2 s at 1,000 Hz")
+    tools.table([("", "after the capture's end, s"), ("first", f"{statistics.median(first):.2f}"),
+                 ("second", f"{statistics.median(warm):.2f}")])
+    return {"megabytes": megabytes, "first_s": first, "warm_s": warm, "grown_mb": grown, "figures": [
+        tools.verdict("s for the first profile, from its capture's end", statistics.median(first), 1),
+        tools.verdict("MiB of memory that it took, at its peak", max(grown), 64)]}
+
+
+def private_megabytes(pid):
+    """Memory that is the process's own: pages of mapped files can be dropped at any time."""
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^RssAnon:\s+(\d+) kB", text, re.M)[1]) / 1024
+
+
+class Peak:
+    """The most of private_megabytes, looked at every 5 ms."""
+
+    def __init__(self, pid):
+        self.pid, self.most, self.ended = pid, 0, threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+
+    def watch(self):
+        while not self.ended.wait(0.005):
+            self.most = max(self.most, private_megabytes(self.pid))
+
+    def stop(self):
+        self.ended.set()
+        self.thread.join()
+        return self.most
