@@ -1,6 +1,7 @@
 // The heap pages of a server that runs on tcmalloc.
 
 #include <cmath>
+#include <fstream>
 #include <regex>
 
 #include "tests/integration/process_facts.h"
@@ -85,6 +86,27 @@ TEST_CASE("heap?seconds=N: what was allocated in that time, and all that is in u
   CHECK(static_cast<double>(pprof_total(heap, "inuse_space", "demo::remember")) ==
         Approx(128 * kMiB).epsilon(0.25));
   CHECK(pprof_total(heap, "alloc_objects", "demo::churn") > 3'000'000);
+}
+
+TEST_CASE("go tool pprof -diff_base shows what a heap has grown by") {
+  Demo demo;
+  REQUIRE(demo.get("/alloc?kb=131072").status == 200);
+  const TemporaryFolder folder;
+  const std::string base = folder.path / "base.pb.gz";
+  {
+    std::ofstream file(base, std::ios::binary);
+    file << demo.debug_get("/debug/pprof/heap").body;
+    REQUIRE(file.flush());
+  }
+  REQUIRE(demo.get("/alloc?kb=524288").status == 200);
+  const Finished top = go_pprof({"-top", "-sample_index=inuse_space", "-unit=MB",
+                                 "-diff_base=" + base, demo.debug_url("/debug/pprof/heap")});
+  INFO(top.out << top.err);
+  REQUIRE(top.exit_status == 0);
+  const std::regex row(R"(\n\s*([0-9.]+)MB\s.*\sdemo::remember\n)");
+  std::smatch match;
+  REQUIRE(std::regex_search(top.out, match, row));
+  CHECK(std::stod(match[1]) == Approx(512).epsilon(0.15));
 }
 
 TEST_CASE("delta_heap: each client its own baseline") {

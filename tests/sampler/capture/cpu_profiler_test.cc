@@ -1,5 +1,7 @@
 #include "sampler/cpu_profiler.h"
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <atomic>
 #include <future>
@@ -86,6 +88,49 @@ TEST_CASE_METHOD(Profiling, "a thousand samples a second are exact in sum") {
   const StackProfile profile = capture.get();
   CHECK(samples_with(profile, "test_burn_more") == Approx(1000).margin(50));
   CHECK(profile.period == 1'000'000);
+}
+
+TEST_CASE_METHOD(Profiling, "libraries that are loaded and unloaded meanwhile are in the profile") {
+  using Burn = long (*)(long);
+  std::stop_source stop;
+  auto capture = start(250, stop.get_token());
+  await_samples();
+  // Loaded for 150 ms at a time: the module table is read again after 100, at code that it does not know.
+  double seconds = 0;
+  int loads = 0;
+  std::thread loader([&] {
+    for (; loads < 8; ++loads) {
+      void* library = dlopen(VIGIL_BURN_FIXTURE, RTLD_NOW | RTLD_LOCAL);
+      if (library == nullptr) return;
+      const auto burn = reinterpret_cast<Burn>(dlsym(library, "vigil_fixture_burn"));
+      const double begin = own_cpu_seconds();
+      while (own_cpu_seconds() - begin < 0.15) burn(100'000);
+      seconds += own_cpu_seconds() - begin;
+      dlclose(library);
+      burn_cpu_seconds(0.01);
+    }
+  });
+  loader.join();
+  // It is not there any more; what was sampled in it keeps its addresses.
+  CHECK(dlopen(VIGIL_BURN_FIXTURE, RTLD_NOW | RTLD_NOLOAD) == nullptr);
+  stop.request_stop();
+  const StackProfile profile = capture.get();
+  REQUIRE(loads == 8);
+  REQUIRE(modules.refresh());
+  const auto outside_modules = [&](const StackSample& sample) {
+    return !sample.stack.frames.empty() &&
+           modules.current()->find(sample.stack.frames.front().lookup()) == nullptr;
+  };
+  std::int64_t in_library = 0;
+  std::int64_t whole = 0;
+  for (const StackSample& sample : profile.samples) {
+    if (!outside_modules(sample)) continue;
+    in_library += sample.values[0];
+    if (sample.stack.end == StackEnd::kComplete) whole += sample.values[0];
+  }
+  CHECK(static_cast<double>(in_library) == Approx(250 * seconds).epsilon(0.15));
+  // From the second that knows the library on; the first of each load may not be followed.
+  CHECK(whole > in_library / 10);
 }
 
 TEST_CASE_METHOD(Profiling,
