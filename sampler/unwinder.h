@@ -51,7 +51,7 @@ class Unwinder {
   // the copy; see frame_pointer_search.h.
   //
   // A stack with the same words in the same places as one before is answered from memory
-  // (walk_memo.h, some 6 MiB at the most). Cost: that, 0.2 us for 30 frames; else 0.3 to 0.5 us a
+  // (walk_memo.h, some 6 MiB at the most). Cost: that, 0.4 us for 30 frames; else 0.3 to 0.5 us a
   // frame when warm, about 10 us for code never seen before.
   Stack unwind(const RegisterSet& registers, const StackCopy& stack, std::size_t frames_max);
 
