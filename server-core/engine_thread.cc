@@ -2,6 +2,8 @@
 
 #include <cxxabi.h>
 
+#include <new>
+
 #include "base/signal_mask.h"
 #include "base/thread_id.h"
 #include "server-core/engine.h"
@@ -18,8 +20,6 @@ constinit thread_local EngineThread* current_thread = nullptr;
 EngineThread::EngineThread(Engine& engine, std::string name)
     : engine_(engine),
       name_(std::move(name)),
-      // Not value-initialized: what is never received is never touched.
-      scratch_(new char[kScratchBytes]),
       parser_({engine.options.max_header_bytes, engine.options.max_header_fields}),
       exchange_(*this) {}
 
@@ -42,6 +42,13 @@ bool EngineThread::start() {
 void EngineThread::join() {
   if (!joined_) pthread_join(pthread_, nullptr);
   joined_ = true;
+}
+
+bool EngineThread::prepare_to_lead(ReadBuffer* buffer) noexcept {
+  if (!scratch_ && buffer != nullptr) scratch_ = std::move(*buffer);
+  // Not value-initialized: what is never received is never touched.
+  if (!scratch_) scratch_.reset(new (std::nothrow) char[kScratchBytes]);
+  return scratch_ != nullptr;
 }
 
 EngineThread* EngineThread::current() { return current_thread; }
@@ -114,7 +121,9 @@ void EngineThread::give_back(Connection& connection) {
 
 bool EngineThread::hand_over() {
   if (leading_ == nullptr) return true;
-  EngineThread* follower = engine_.pool.take("work");
+  // A stream's handler may wait for long and has no use for the buffer that its head was read into:
+  // what came is copied. (Freeing it would leave it in the cache of a thread that sleeps.)
+  EngineThread* follower = engine_.pool.take("work", current_->http2 ? &scratch_ : nullptr);
   if (follower == nullptr) {
     counters.add(Counter::kLimitThreads);
     return false;

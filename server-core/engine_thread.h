@@ -76,6 +76,9 @@ class EngineThread {
 
   // --- Leadership.
 
+  // By the pool, before it gives the thread to somebody: it has a buffer to read into from here on,
+  // *buffer if it needs one and that is given. false: no memory.
+  bool prepare_to_lead(std::unique_ptr<char[]>* buffer) noexcept;
   // Ends this thread's leadership, if it has any, by giving its poller to another thread. false if
   // there is none: then this thread leads on and must not block.
   bool hand_over();
@@ -157,6 +160,8 @@ class EngineThread {
   Outcome end_handshake(Connection& connection, std::string_view reason);
   Outcome end_of_handshake_time(Connection& connection);
   void log_handshake(Connection& connection, std::string_view reason);
+  bool keep_buffers(Connection& connection);
+  Outcome become_quiet(Connection& connection);
 
   // serve_http2.cc
   enum class Preface : std::uint8_t { kOther, kRefused, kPart, kWhole };

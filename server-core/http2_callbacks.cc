@@ -222,20 +222,23 @@ struct Http2Receiver {
   }
 
   ssize_t read_out(Http2Stream& stream, std::span<std::uint8_t> into, std::uint32_t& flags) {
-    const std::size_t size = std::min(into.size(), stream.out_bytes());
-    if (size == 0 && !stream.out_ended) {
+    const std::size_t kept = std::min(into.size(), stream.out_bytes());
+    const std::size_t direct = std::min(into.size() - kept, stream.direct.size());
+    if (kept + direct == 0 && !stream.out_ended) {
       stream.deferred = true;
       return NGHTTP2_ERR_DEFERRED;
     }
-    std::memcpy(into.data(), stream.out.data() + stream.out_sent, size);
-    stream.out_sent += size;
+    if (kept > 0) std::memcpy(into.data(), stream.out.data() + stream.out_sent, kept);
+    if (direct > 0) std::memcpy(into.data() + kept, stream.direct.data(), direct);
+    stream.out_sent += kept;
+    stream.direct.remove_prefix(direct);
     if (stream.out_bytes() == 0) {
       stream.out.clear();
       stream.out_sent = 0;
       if (stream.out_ended) end_out(stream, flags);
     }
     self.events_.on_taken(stream);
-    return static_cast<ssize_t>(size);
+    return static_cast<ssize_t>(kept + direct);
   }
 
   void end_out(Http2Stream& stream, std::uint32_t& flags) {

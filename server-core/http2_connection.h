@@ -14,8 +14,9 @@
 // connection of the stream that gets it.
 //
 // Memory, at most: of requests' bodies what Http2Session keeps (Limits::stream_window a stream,
-// connection_window in all); of responses kStreamOutMax a stream that is being written, and no new
-// handler is started while kConnectionOutMax wait in all; unsent output kOutputMax and a frame.
+// connection_window in all); of responses kStreamOutMax a stream that is being written, the writer's
+// buffer (ResponseBase::kBufferBytes) of one that is finished, and no new handler is started while
+// kConnectionOutMax wait in all; unsent output kOutputMax and a frame.
 #pragma once
 
 #include <atomic>
@@ -44,8 +45,10 @@ struct Connection;
 class Http2Connection final : private Http2Events,
                               public std::enable_shared_from_this<Http2Connection> {
  public:
-  // What write() keeps of one response beyond what the peer's window takes.
-  static constexpr std::size_t kStreamOutMax = 32 * 1024;
+  // What write() keeps of one response beyond what the peer's window takes: little, because what its
+  // caller has is in a buffer already. Some, so that the leader has what to send when the window
+  // opens, while the handler's thread wakes up.
+  static constexpr std::size_t kStreamOutMax = 4 * 1024 - 1;
   static constexpr std::size_t kConnectionOutMax = 1024 * 1024;
   // Produced at once, for one send.
   static constexpr std::size_t kOutputMax = 32 * 1024;
@@ -157,6 +160,7 @@ class Http2Connection final : private Http2Events,
   void count_abuse(CounterSet& counters);
   void wake_leader_if_needed();
   void cut(Http2Stream& stream);
+  std::string_view send_direct(Http2Stream& stream, std::string_view bytes, EngineThread& thread);
   Result<void> wait(Http2Stream& stream, MonotonicTime deadline, Lock& lock, EngineThread& thread);
   MonotonicTime look_at(Http2Stream& stream, MonotonicTime now, CounterSet& counters);
   MonotonicTime look_at_end(MonotonicTime now);

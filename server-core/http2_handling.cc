@@ -88,6 +88,20 @@ Result<void> Http2Connection::inform(Http2Stream& stream, int status,
   return {};
 }
 
+// Sends of `bytes` what the peer and the socket take, straight out of the writer's buffer; gives the
+// rest.
+std::string_view Http2Connection::send_direct(Http2Stream& stream, std::string_view bytes,
+                                              EngineThread& thread) {
+  struct Lent {
+    std::string_view& direct;
+    ~Lent() { direct = {}; }
+  } lent{stream.direct};
+  stream.direct = bytes;
+  session_.out_grown(stream);
+  (void)pump(&thread.counters);
+  return stream.direct;
+}
+
 Result<void> Http2Connection::write(Http2Stream& stream, std::string_view bytes,
                                     EngineThread& thread) {
   Lock lock(mutex_);
@@ -101,6 +115,7 @@ Result<void> Http2Connection::write(Http2Stream& stream, std::string_view bytes,
     if (stream.closed || connection_ == nullptr) {
       return Error(ErrorCode::kClosed, "the client is gone");
     }
+    bytes = send_direct(stream, bytes, thread);
     const std::size_t room = kStreamOutMax - std::min(kStreamOutMax, stream.out_bytes());
     const std::size_t size = std::min(room, bytes.size());
     if (stream.out_sent > 0) {
@@ -110,10 +125,7 @@ Result<void> Http2Connection::write(Http2Stream& stream, std::string_view bytes,
     stream.out.append(bytes.substr(0, size));
     bytes.remove_prefix(size);
     recount(stream);
-    session_.out_grown(stream);
-    (void)pump(&thread.counters);
     if (bytes.empty()) break;
-    if (stream.out_bytes() < kStreamOutMax) continue;
     Result<void> waited = wait(stream, stream.write_deadline, lock, thread);
     if (!waited && waited.error().code() != ErrorCode::kDeadlineExceeded) {
       return std::move(waited).error().with_context("writing the response");

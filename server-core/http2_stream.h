@@ -69,6 +69,7 @@ struct Http2Stream final : FlightWaiter {
   // The response. `out` is given to the session as the peer's window takes it.
   std::string out;
   std::size_t out_sent = 0;
+  std::string_view direct;  // what comes behind `out`: the writer's own, while it holds the mutex
   bool response_begun = false;
   bool out_ended = false;       // nothing comes behind `out`
   bool deferred = false;        // the session waits for more `out`

@@ -13,20 +13,21 @@ ThreadPool::ThreadPool(Engine& engine) : engine_(engine) {}
 
 ThreadPool::~ThreadPool() { stop_and_join(); }
 
-EngineThread* ThreadPool::take(const char* role) {
+EngineThread* ThreadPool::take(const char* role, ReadBuffer* buffer) {
   std::unique_lock lock(mutex_);
   if (stopping_) return nullptr;
   reap_ended(lock);
   if (!idle_.empty()) {
     EngineThread* thread = idle_.back();
+    if (!thread->prepare_to_lead(buffer)) return nullptr;
     idle_.pop_back();
     return thread;
   }
-  return spawn(role);
+  return spawn(role, buffer);
 }
 
 // With the lock held: starting a thread takes some 30 us, and happens when load grows.
-EngineThread* ThreadPool::spawn(const char* role) {
+EngineThread* ThreadPool::spawn(const char* role, ReadBuffer* buffer) {
   if (threads_.size() >= engine_.options.max_threads) return nullptr;
   try {
     const std::string name =
@@ -35,7 +36,10 @@ EngineThread* ThreadPool::spawn(const char* role) {
     threads_.reserve(threads_.size() + 1);
     idle_.reserve(threads_.size() + 1);
     ended_.reserve(threads_.size() + 1);
+    // A buffer that is given is kept by its giver until nothing can fail any more.
+    if (buffer == nullptr && !thread->prepare_to_lead(nullptr)) return nullptr;
     if (!thread->start()) return nullptr;
+    (void)thread->prepare_to_lead(buffer);
     ++spawned_;
     threads_.push_back(std::move(thread));
     return threads_.back().get();

@@ -17,6 +17,9 @@ class Engine;
 class EngineThread;
 class Poller;
 
+// What a leader reads into (EngineThread::kScratchBytes).
+using ReadBuffer = std::unique_ptr<char[]>;
+
 // Thread-safe.
 class ThreadPool {
  public:
@@ -25,8 +28,8 @@ class ThreadPool {
 
   // An idle thread, or a new one, for the caller alone: give it to run() or put_back(). nullptr if
   // options.max_threads is reached or the system has no more. `role` names a new thread: "poll" or
-  // "work".
-  EngineThread* take(const char* role);
+  // "work". If it has no buffer to read into yet, it gets `buffer`, where there is one to give away.
+  EngineThread* take(const char* role, ReadBuffer* buffer = nullptr);
   // Lets `thread` lead `poller`.
   void run(EngineThread& thread, Poller& poller);
   void put_back(EngineThread& thread);
@@ -51,7 +54,7 @@ class ThreadPool {
 
  private:
   void reap_ended(std::unique_lock<std::mutex>& lock);
-  EngineThread* spawn(const char* role);
+  EngineThread* spawn(const char* role, ReadBuffer* buffer);
 
   Engine& engine_;
   mutable std::mutex mutex_;

@@ -1,4 +1,5 @@
 // HTTP/2 over sockets, in clear text: what a client gets, and what the server keeps to.
+#include "server-core/body_limit.h"
 #include "tests/server-core/http2_server.h"
 #include "tests/support/catch.h"
 #include "tests/support/http2_battery.h"
@@ -258,6 +259,33 @@ TEST_CASE("streams that block do not hold up others of their connection") {
     CHECK(client.answered(id));
     CHECK(client.reader.response(id).body == "released\n");
   }
+}
+
+TEST_CASE("a stream is a task of its route, and middleware is around its handler") {
+  TestServer server(h2_options(), [](http::Router& router) {
+    REQUIRE(router
+                .handle("POST /short",
+                        http::body_limit(3)([](ResponseWriter& response, Request& request) {
+                          const auto body = request.read_all(100);
+                          if (body) (void)response.write(*body);
+                        }))
+                .ok());
+  });
+  Http2Client client = connect(server);
+  client.send(h2::get(1, "/hold") + h2::get(3, "/hold"));
+  REQUIRE(eventually([&] { return server.gate.waiting() == 2; }));
+  const auto tasks = server.registry.snapshot();
+  REQUIRE(tasks.size() == 2);
+  for (const leakwatch::TaskInfo& task : tasks) CHECK(task.label == "GET /hold");
+  CHECK(tasks[0].thread != tasks[1].thread);
+  server.gate.open();
+  CHECK(client.answered(1));
+  CHECK(client.answered(3));
+  CHECK(eventually([&] { return server.registry.snapshot().empty(); }));
+  CHECK(client.exchange(5, h2::post(5, "/short") + h2::data(5, "abc")) == "200 abc");
+  client.send(h2::post(7, "/short") + h2::data(7, "abcd"));
+  CHECK(client.answered(7));
+  CHECK(client.reader.response(7).status == 413);
 }
 
 TEST_CASE("a stream's token: stopped by RST_STREAM and by the connection's end, no other's") {
