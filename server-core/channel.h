@@ -49,6 +49,10 @@ class Channel {
   // Tells the peer that no more comes, as far as the socket takes it now; for a connection whose
   // last response is out. The socket itself stays open.
   virtual void say_end() = 0;
+  // From here on buffers may be kept from call to call, which saves making them for each.
+  virtual void keep_buffers() = 0;
+  // Gives the buffers back, and keeps none between calls from here on: as at first.
+  virtual void release_buffers() = 0;
 
   // The socket has another number from now on.
   virtual void set_socket(int socket) = 0;

@@ -164,6 +164,7 @@ struct Connection final : FlightWaiter {
   QueuePass pass = QueuePass::kNone;
   bool counts_toward_limits = true;  // admitted by the listener's filters
   bool close_after_flush = false;
+  bool keeps_buffers = false;    // the channel does, and Engine::kept_buffers counts it
   bool peer_gone = false;        // the peer has closed its side: behind what it sent is the end
   std::uint32_t requests = 0;    // heads so far
   MonotonicTime began{};         // accept, or the first byte of the present request

@@ -55,6 +55,7 @@ Timeouts Timeouts::from(const ServerOptions& options) {
       std::min({timeouts.read, timeouts.write, timeouts.read_header, timeouts.idle});
   if (options.max_queue != 0)
     timeouts.shortest = std::min(timeouts.shortest, options.queue_timeout);
+  if (options.tls) timeouts.shortest = std::min(timeouts.shortest, kQuietTime);
   return timeouts;
 }
 

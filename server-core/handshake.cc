@@ -1,5 +1,5 @@
-// EngineThread's work on a connection that is still shaking hands: driven by its socket's events, as
-// a head is, on whatever thread polls it.
+// EngineThread's work on a connection because it is one of TLS. While it is still shaking hands that is
+// driven by its socket's events, as a head is, on whatever thread polls it.
 #include <poll.h>
 #include <sys/epoll.h>
 
@@ -79,6 +79,29 @@ EngineThread::Outcome EngineThread::end_of_handshake_time(Connection& connection
                                  "the handshake took too long");
   }
   return close(connection);
+}
+
+// --- Buffers.
+
+// Whether the connection's channel keeps its buffers until become_quiet().
+bool EngineThread::keep_buffers(Connection& connection) {
+  if (connection.keeps_buffers) return true;
+  if (connection.requests < kBusyRequests || engine_.timeouts.idle <= kQuietTime) return false;
+  if (engine_.kept_buffers.load(std::memory_order_relaxed) >= kKeptBuffersMax) return false;
+  engine_.kept_buffers.fetch_add(1, std::memory_order_relaxed);
+  connection.keeps_buffers = true;
+  connection.channel->keep_buffers();
+  return true;
+}
+
+// It has been idle for kQuietTime. What is left is its idle time.
+EngineThread::Outcome EngineThread::become_quiet(Connection& connection) {
+  connection.keeps_buffers = false;
+  engine_.kept_buffers.fetch_sub(1, std::memory_order_relaxed);
+  connection.channel->release_buffers();
+  const MonotonicTime idle_since = connection.get_deadline() - kQuietTime;
+  connection.set_deadline(deadline_after(idle_since, engine_.timeouts.idle));
+  return Outcome::kNeedMore;
 }
 
 }  // namespace vigil::http

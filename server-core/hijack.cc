@@ -164,6 +164,7 @@ HijackedConnection HijackRegistry::add(UniqueFd socket, std::unique_ptr<Channel>
   connection.registry_ = shared_from_this();
   if (channel) {
     channel->set_socket(connection.socket_.get());
+    channel->release_buffers();
     connection.secured_->channel = std::move(channel);
   }
   return connection;

@@ -365,6 +365,9 @@ void Poller::destroy(Connection& connection, EngineThread& thread) {
   engine_.acceptor.restock();
   thread.announce(connection, ConnState::kClosed);
   connection.release_buffers();
+  if (std::exchange(connection.keeps_buffers, false)) {
+    engine_.kept_buffers.fetch_sub(1, std::memory_order_relaxed);
+  }
   if (connection.counts_toward_limits) {
     engine_.filters.on_close(connection.peer);
     if (engine_.acceptor.paused()) engine_.pollers[0]->wake();

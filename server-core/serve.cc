@@ -139,6 +139,7 @@ EngineThread::Outcome EngineThread::end_of_deadline(Connection& connection) {
       counters.add(Counter::kTimeoutReadHeader);
       return close_in_order(connection);
     case ConnectionState::kIdle:
+      if (connection.keeps_buffers) return become_quiet(connection);
       counters.add(Counter::kTimeoutIdle);
       return close_in_order(connection);
     case ConnectionState::kFlushing:
@@ -424,7 +425,11 @@ EngineThread::Outcome EngineThread::after_response(Connection& connection, std::
 
 void EngineThread::become_idle(Connection& connection) {
   set_state(connection, ConnectionState::kIdle);
-  connection.set_deadline(deadline_after(now_, engine_.timeouts.idle));
+  if (connection.channel && keep_buffers(connection)) {
+    connection.set_deadline(now_ + kQuietTime);
+  } else {
+    connection.set_deadline(deadline_after(now_, engine_.timeouts.idle));
+  }
   connection.release_buffers();
 }
 

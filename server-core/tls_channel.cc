@@ -257,6 +257,14 @@ void TlsChannel::say_end() {
   write_broken_ = true;  // nothing may follow
 }
 
+void TlsChannel::keep_buffers() { SSL_clear_mode(ssl_.get(), SSL_MODE_RELEASE_BUFFERS); }
+
+// A record that is there in part keeps its buffer until it has been read or written.
+void TlsChannel::release_buffers() {
+  SSL_set_mode(ssl_.get(), SSL_MODE_RELEASE_BUFFERS);
+  (void)SSL_free_buffers(ssl_.get());
+}
+
 // --- What was agreed upon.
 
 std::string_view TlsChannel::protocol() const {

@@ -10,7 +10,8 @@
 // TLS), it sees whether the client speaks HTTP instead of TLS, and it lets nobody keep a thread
 // with records that are of no use to us.
 //
-// Between requests it holds no buffer. Not thread-safe: the connection's owner's.
+// Between requests it holds no buffer, unless it is told to keep them. Not thread-safe: the
+// connection's owner's.
 #pragma once
 
 #include <array>
@@ -49,6 +50,8 @@ class TlsChannel final : public Channel {
   bool has_pending() const override;
   short events_for(short events) const override;
   void say_end() override;
+  void keep_buffers() override;
+  void release_buffers() override;
   void set_socket(int socket) override { socket_ = socket; }
   std::string_view protocol() const override;
   std::shared_ptr<const TlsInfo> tls() override;

@@ -95,6 +95,22 @@ TEST_CASE("TLS: an Expect is answered before the body is sent") {
   CHECK(client.read_response().body == "abc");
 }
 
+TEST_CASE(
+    "TLS: a busy connection that becomes quiet is served again, and closed at idle, not before") {
+  TlsServer server({.server = [](http::ServerOptions& options) { options.idle_timeout = 2500ms; }});
+  TlsClient client = server.connect();
+  for (int i = 0; i < 20; ++i) CHECK(server.get(client, "/hello") == "200 hello\n");
+  CHECK_FALSE(client.closed_within(1500ms));  // past its quiet second
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 20; ++i) CHECK(server.get(client, "/hello") == "200 hello\n");
+  CHECK(client.closed_within(10s));
+  CHECK(client.said_end());
+  const auto took = std::chrono::steady_clock::now() - begin;
+  CHECK(took >= 2500ms);
+  CHECK(took < 5s);
+  CHECK(server.stats().timeouts.idle == 1);
+}
+
 TEST_CASE("P4.5: 48 MiB down and 16 MiB up arrive as they were sent") {
   const std::string down = pattern(48 << 20);
   const std::string up = pattern(16 << 20);

@@ -303,6 +303,22 @@ TEST_CASE(
   CHECK(server.stats().tls.timeouts == 1);
 }
 
+TEST_CASE("TLS: connections that still shake hands hold no thread, and nobody up") {
+  TlsServer server;
+  TlsClient first = server.connect();
+  REQUIRE(serves(server, first));
+  const std::uint64_t threads = server.stats().threads_now;
+  std::vector<RawClient> stalled;
+  for (int i = 0; i < 100; ++i) {
+    stalled.push_back(server.server->connect());
+    REQUIRE(stalled.back().send(std::string_view("\x16\x03\x01\x02\x00\x01", 6)));
+  }
+  REQUIRE(eventually([&] { return server.stats().connections.handshaking == 100; }));
+  TlsClient other = server.connect();
+  CHECK(serves(server, other));
+  CHECK(server.stats().threads_now <= threads + 1);
+}
+
 TEST_CASE("TLS: a handshake a byte at a time is as good as any") {
   TlsServer server;
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
