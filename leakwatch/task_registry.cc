@@ -25,6 +25,11 @@ constexpr std::uint64_t kWriting = 1;
 constexpr std::uint64_t kLive = 2;
 constexpr std::uint64_t kNextGeneration = 4;
 
+// One thread at a time moves a task, so this is no read-modify-write.
+void count_move(std::atomic<std::uint32_t>& moves) {
+  moves.store(moves.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+}
+
 std::uint64_t phase_of(std::uint64_t sequence) { return sequence & kPhaseMask; }
 std::uint64_t generation_of(std::uint64_t sequence) { return sequence / kNextGeneration; }
 
@@ -241,7 +246,7 @@ void TaskRegistry::mark_entered(Claim claim) {
   Extra* const extra = extra_of(claim);
   if (extra == nullptr) return;
   slots_[claim.slot].thread.store(current_thread_id(), std::memory_order_release);
-  extra->moves.fetch_add(1, std::memory_order_release);
+  count_move(extra->moves);
 }
 
 void TaskRegistry::mark_left(Claim claim, const AwaitFrame* place) {
@@ -249,7 +254,7 @@ void TaskRegistry::mark_left(Claim claim, const AwaitFrame* place) {
   if (extra == nullptr) return;
   extra->waits_at.store(place, std::memory_order_release);
   slots_[claim.slot].thread.store(0, std::memory_order_release);
-  extra->moves.fetch_add(1, std::memory_order_release);
+  count_move(extra->moves);
 }
 
 const AwaitFrame* TaskRegistry::waits_at(const TaskInfo& task) const {
