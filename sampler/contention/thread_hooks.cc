@@ -8,8 +8,9 @@
 #include "sampler/sigsafe/raw_syscall.h"
 
 // vigil::creation_stacks, where the program links it (leakwatch/leakcheck/creation_stacks.h): its
-// pthread_create has given way to ours, and wants to be the next.
-extern "C" __attribute__((weak)) int vigil_creation_stacks_pthread_create(
+// pthread_create has given way to ours, and wants to be the next. Hidden: that of this very program
+// or library. From the preloaded agent a program's own would lead back to us for ever.
+extern "C" __attribute__((weak, visibility("hidden"))) int vigil_creation_stacks_pthread_create(
     pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*), void* argument);
 
 namespace vigil::sampler::contention {
