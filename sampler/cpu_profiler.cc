@@ -112,6 +112,7 @@ void Capture::take_lost_credit(MonotonicTime now) {
 
 StackProfile Capture::finish() {
   const std::int64_t threads_unsampled = static_cast<std::int64_t>(timers_->refused());
+  const std::int64_t threads_blocking = static_cast<std::int64_t>(timers_->blocking());
   timers_->disarm();
   session_->close();
   const MonotonicTime now = clock_.now();
@@ -131,6 +132,7 @@ StackProfile Capture::finish() {
   profile.counters["samples_without_stack"] = samples_without_stack_;
   profile.counters["stacks_truncated"] = stacks_truncated_;
   profile.counters["threads_unsampled"] = threads_unsampled;
+  profile.counters["threads_blocking_signal"] = threads_blocking;
   profile.counters["collector_cpu_ns"] = own_cpu_ns() - cpu_ns_start_;
   return profile;
 }

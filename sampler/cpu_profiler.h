@@ -48,7 +48,7 @@ class CpuProfiler {
   // The profile: types samples/count and cpu/nanoseconds, period 1e9 / hz cpu nanoseconds; one
   // sample for each distinct stack and set of labels. Counters: samples_lost (no free slot),
   // samples_without_stack, stacks_truncated (walks that did not reach the thread's first frame),
-  // threads_unsampled (no timer could be made), collector_cpu_ns, and those of SampleTable. Errors: invalid_argument (hz), busy (kSessionsMax
+  // threads_unsampled (no timer could be made), threads_blocking_signal (have the signal blocked), collector_cpu_ns, and those of SampleTable. Errors: invalid_argument (hz), busy (kSessionsMax
   // captures run already), unsupported (no CPU timers here). Cost: about 3 us for the sampled
   // thread a sample, 15 us for the collector.
   Result<StackProfile> profile(const CpuProfileOptions& options, std::stop_token stop);

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "sampler/proc_thread.h"
+
 // glibc 2.36 does not name the member that SIGEV_THREAD_ID uses.
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
@@ -69,7 +71,24 @@ void CpuTimers::forget_credits() {
   while (!credits_.empty()) drop_credit(credits_.begin()->first);
 }
 
+std::size_t CpuTimers::blocking() const {
+  return static_cast<std::size_t>(
+      std::count_if(timers_.begin(), timers_.end(), [this](const auto& entry) {
+        const auto status = read_thread_status(entry.first);
+        return status && status->blocks(signal_number_);
+      }));
+}
+
 void CpuTimers::arm(pid_t tid, Met met) {
+  // A thread that begins later gets its timer before it can have restricted itself.
+  if (met == Met::kAtStart) {
+    const auto status = read_thread_status(tid);
+    if (status && status->calls == ThreadStatus::Calls::kStrict) {
+      refused_.emplace(tid, EPERM);
+      ++refused_total_;
+      return;
+    }
+  }
   const std::optional<timer_t> made = make_cpu_timer(tid, signal_number_, value_);
   if (!made) {
     // EINVAL: the thread is gone already, nothing was missed that could have been seen.

@@ -54,8 +54,10 @@ class CpuTimers {
 
   std::size_t armed() const { return timers_.size(); }
   // Threads that no timer could be made for (RLIMIT_SIGPENDING counts timers; seccomp may refuse),
-  // each counted once.
+  // or whose strict seccomp would have the signal's handler end them, each counted once.
   std::size_t refused() const { return refused_total_; }
+  // Threads with a timer whose signal they block now: none of their time is sampled. Reads a file of /proc for each.
+  std::size_t blocking() const;
 
  private:
   enum class Met : std::uint8_t { kAtStart, kSince };

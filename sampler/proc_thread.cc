@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/seccomp.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -163,7 +164,10 @@ std::optional<ThreadStatus> parse_thread_status(std::string_view text) {
   const auto forced =
       number_of<std::uint64_t>(status_value(text, "nonvoluntary_ctxt_switches"), 10);
   if (!blocked || !voluntary || !forced) return std::nullopt;
-  return ThreadStatus{*blocked, *voluntary + *forced};
+  // Absent where the kernel has no seccomp.
+  const bool strict = number_of<int>(status_value(text, "Seccomp"), 10) == SECCOMP_MODE_STRICT;
+  return ThreadStatus{*blocked, *voluntary + *forced,
+                      strict ? ThreadStatus::Calls::kStrict : ThreadStatus::Calls::kAny};
 }
 
 std::optional<std::uint64_t> parse_run_count(std::string_view text) {

@@ -69,11 +69,17 @@ struct ThreadStat {
 std::optional<ThreadStat> parse_thread_stat(std::string_view text);
 Result<ThreadStat> read_thread_stat(pid_t tid, const TaskDirectory* directory = nullptr);
 
-// `status`: signal mask and context switches.
+// `status`: signal mask, context switches, system calls allowed.
 struct ThreadStatus {
+  // SECCOMP_MODE_STRICT: read, write, exit and sigreturn. A signal's handler that calls anything else ends the thread.
+  enum class Calls : std::uint8_t { kAny, kStrict };
+
   std::uint64_t signals_blocked = 0;  // bit N-1 for signal N
   std::uint64_t switches = 0;         // voluntary and involuntary
+  Calls calls = Calls::kAny;
 
+  // Whether our handler can run in it.
+  bool takes(int signal) const { return !blocks(signal) && calls == Calls::kAny; }
   bool blocks(int signal) const { return ((signals_blocked >> (signal - 1)) & 1u) != 0; }
   friend bool operator==(const ThreadStatus&, const ThreadStatus&) = default;
 };

@@ -277,7 +277,7 @@ Permission StackCollector::Impl::may_signal(ThreadStack& thread, Waiting& waitin
     fail(thread, CaptureFailure::kGone);
     return Permission::kNo;
   }
-  if (status && status->blocks(signal_number_)) return found_masked(thread, waiting);
+  if (status && !status->takes(signal_number_)) return found_masked(thread, waiting);
   for (int attempt = 0; attempt < options_.attempts_max; ++attempt) {
     const Result<ThreadSyscall> call = read_thread_syscall(thread.tid);
     if (!call) {
