@@ -74,11 +74,15 @@ HeapProfiler::~HeapProfiler() { disable(); }
 
 Result<std::unique_ptr<HeapProfiler>> HeapProfiler::create(Modules& modules, Unwinder& unwinder) {
   auto state = std::make_unique<State>(modules, unwinder);
+  // In front of tcmalloc, ours sees more than its sampler tells, and from the first byte on.
+  if (vigil_malloc_is_interposed != nullptr && vigil_malloc_is_interposed() != 0) {
+    return std::unique_ptr<HeapProfiler>(new HeapProfiler(std::move(state)));
+  }
   if (tcmalloc_api::present()) {
     state->on_tcmalloc = true;
     state->found = tcmalloc_api::sample_parameter().load(std::memory_order_relaxed);
     if (vigil_tcmalloc_samples_are_seen == nullptr) state->columns = HeapColumns::kInuse;
-  } else if (vigil_malloc_is_interposed == nullptr || vigil_malloc_is_interposed() == 0) {
+  } else {
     return Error(ErrorCode::kUnsupported,
                  "a heap profile needs a sampler in the allocator, and this program has none: link "
                  "it with tcmalloc (-ltcmalloc, "
