@@ -12,7 +12,7 @@ namespace {
 
 // Read at once with the profile: where a library is now is where it was when the stack was taken, nearly always.
 std::string current_maps() {
-  auto maps = sampler::read_proc_file("/proc/self/maps", sampler::kMapsBytesMax);
+  auto maps = sampler::read_proc_file("/proc/thread-self/maps", sampler::kMapsBytesMax);
   return maps ? *std::move(maps) : std::string();
 }
 

@@ -39,7 +39,7 @@ const MapsEntry* entry_at(const std::vector<MapsEntry>& maps, std::uintptr_t add
 
 std::string executable_path() {
   std::string path(PATH_MAX, '\0');
-  const ssize_t length = readlink("/proc/self/exe", path.data(), path.size());
+  const ssize_t length = readlink("/proc/thread-self/exe", path.data(), path.size());
   path.resize(length > 0 ? static_cast<std::size_t>(length) : 0);
   constexpr std::string_view kDeleted = " (deleted)";
   if (path.ends_with(kDeleted)) path.resize(path.size() - kDeleted.size());
@@ -152,7 +152,8 @@ std::shared_ptr<const ModuleTable> Modules::current() const {
 
 Result<std::shared_ptr<const ModuleTable>> Modules::refresh() {
   const std::lock_guard refreshing(refresh_mutex_);
-  Result<std::string> text = read_proc_file("/proc/self/maps", kMapsBytesMax);
+  // Not /proc/self: the first thread may have left, and its files are empty then.
+  Result<std::string> text = read_proc_file("/proc/thread-self/maps", kMapsBytesMax);
   if (!text) return std::move(text).error().with_context("cannot list the mapped modules");
   std::vector<MapsEntry> maps = parse_maps(*text);
   std::erase_if(maps, [](const MapsEntry& entry) { return !concerns_code(entry); });

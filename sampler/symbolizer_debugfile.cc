@@ -107,7 +107,7 @@ UniqueFd open_module_file(const LibdwApi& api, const Module& module) {
     return fd;
   }
   // The kernel keeps the main program's own file reachable even after it was unlinked.
-  return module.is_main ? open_regular("/proc/self/exe") : UniqueFd();
+  return module.is_main ? open_regular("/proc/thread-self/exe") : UniqueFd();
 }
 
 bool DebugFileFinder::fits(int fd, const Wanted& wanted) const {
