@@ -17,8 +17,7 @@
 
 namespace vigil {
 
-// Gives the calling thread, and those that it starts from now on, a table with /dev/null at 0, 1 and 2 and nothing
-// else. Only on a thread of ours, while another thread of the process is alive: alone in its table, a thread would
+// Gives the calling thread, and those that it starts from now on, a table with /dev/null at 2 and nothing else. Only on a thread of ours, while another thread of the process is alive: alone in its table, a thread would
 // close the program's. unsupported: the kernel (before 5.9) or a system call filter refuses; nothing has changed then.
 Result<void> leave_descriptor_table();
 
