@@ -1,6 +1,7 @@
 #include "endpoints/metrics.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/version.h"
 #include "sampler/labels.h"
@@ -23,6 +24,11 @@ void TaskAges::add(Duration age) {
   const auto bound = std::lower_bound(kBounds.begin(), kBounds.end(), age);
   ++counts[static_cast<std::size_t>(bound - kBounds.begin())];
   total += age;
+}
+
+std::uint64_t TaskAges::older_than(Duration bound) const {
+  const auto first = std::upper_bound(kBounds.begin(), kBounds.end(), bound) - kBounds.begin();
+  return std::accumulate(counts.begin() + first, counts.end(), std::uint64_t{0});
 }
 
 Metrics metrics_of(const Services& services) {

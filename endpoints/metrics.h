@@ -54,6 +54,8 @@ struct TaskAges {
   Duration total{0};
 
   void add(Duration age);
+  // `bound` is one of kBounds.
+  std::uint64_t older_than(Duration bound) const;
 };
 
 struct Metrics {

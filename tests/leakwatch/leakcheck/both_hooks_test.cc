@@ -22,7 +22,7 @@ std::int64_t created_by_leaky(sampler::test::Hooked& hooked) {
   if (!profile) throw std::runtime_error(profile.error().message());
   std::int64_t count = 0;
   for (const sampler::StackSample& sample : profile->samples) {
-    const auto names = sampler::test::names_of(sample.stack);
+    const auto names = sampler::frame_names(sample.stack);
     const bool leaky = std::any_of(names.begin(), names.end(), [](const std::string& name) {
       return name.find("leaky_begin_thread") != std::string::npos;
     });
