@@ -18,7 +18,10 @@ tour_packages=(golang-go curl openssl)
 test_packages=(golang-go google-perftools binutils curl openssl wrk python3-yaml nghttp2-client nodejs node-ws chromium
   make dpkg-dev file  # consumers' projects, and the Debian packages by CPack
   prometheus  # for promtool; its service stays off, see install_packages
+  nginx redis-server redis-tools libjemalloc2  # what the agent is preloaded into; services off likewise
 )
+# The real servers that the agent is tried on, beyond nginx and redis: with -L stress, and in scripts/bench agent.
+server_packages=(nginx redis-server redis-tools mariadb-server dnsdist)
 # What scripts/fuzz needs, beyond the build: libFuzzer and the compiler that has it.
 fuzz_packages=(clang-14 libclang-rt-14-dev)
 

@@ -1,0 +1,118 @@
+"""`scripts/bench agent`: what libvigil_agent.so costs real servers (tests/integration/agent/servers.py)."""
+
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "integration" / "agent"))
+import servers  # noqa: E402: the path above
+import watching  # noqa: E402
+
+# What issue 7 asks for.
+IDLE_PERCENT_MAX, WATCHED_PERCENT_MAX, RESIDENT_MIB_MAX, START_MS_MAX = 0.5, 5.0, 8.0, 20.0
+STARTS = 40
+EVERYTHING = ("/debug/pprof/profile?seconds={seconds}&hz=250",)
+
+
+def resident_kib(pid):
+    return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
+
+
+class Pair:
+    """The same server twice, bare and preloaded, loaded in turns."""
+
+    def __init__(self, kind, library):
+        self.bare, self.preloaded = kind(), kind()
+        self.log = self.preloaded.folder / "agent.log"
+        self.bare.start({})
+        self.preloaded.start(servers.preloaded(library, self.log, **kind.extra))
+        servers.wait_until(lambda: self.preloaded.profiled() in servers.agent_addresses(self.log), "no agent")
+
+    def address(self):
+        return servers.agent_addresses(self.log)[self.preloaded.profiled()]
+
+    def turns(self, rounds, seconds):
+        """Percent of throughput that the preloaded one has less, for each round; failed requests of both."""
+        lost, failed = [], 0
+        for number in range(rounds):
+            order = [self.bare, self.preloaded] if number % 2 == 0 else [self.preloaded, self.bare]
+            loads = {server: server.load(seconds) for server in order}
+            failed += sum(load.failed for load in loads.values())
+            lost.append(100 * (1 - loads[self.preloaded].rate / loads[self.bare].rate))
+        return lost, failed
+
+    def close(self):
+        for server in (self.bare, self.preloaded):
+            server.stop()
+            server.remove()
+
+
+def bench_idle_servers(options, library, table, verdict):
+    rows, figures, results = [("", "throughput lost, median %", "of rounds", "resident, MiB more")], [], {}
+    for name in ("nginx", "redis"):
+        pair = Pair(servers.SERVERS[name], library)
+        try:
+            more = (resident_kib(pair.preloaded.profiled()) - resident_kib(pair.bare.profiled())) / 1024
+            pair.turns(1, 2)
+            lost, failed = pair.turns(options["rounds"] * 5, options["seconds"])
+        finally:
+            pair.close()
+        median = statistics.median(lost)
+        results[name] = {"lost_percent": lost, "resident_mib": more, "failed": failed}
+        rows.append((name, f"{median:+.2f}", f"{min(lost):+.1f} to {max(lost):+.1f}", f"{more:.1f}"))
+        figures += [verdict(f"{name}, preloaded and idle: % of throughput", median, IDLE_PERCENT_MAX),
+                    verdict(f"{name}: MiB of resident memory", more, RESIDENT_MIB_MAX),
+                    verdict(f"{name}: failed requests", failed, 0)]
+    table(rows)
+    return {"results": results, "figures": figures}
+
+
+def bench_watched(options, library, table, verdict):
+    """Everything at once for `seconds` a turn: CPU at 250 Hz, heap, contention, a dump a second."""
+    rows, figures, results = [("", "throughput lost, median %", "of rounds")], [], {}
+    seconds = max(options["seconds"], 5)
+    for name in servers.SERVERS:
+        pair = Pair(servers.SERVERS[name], library)
+        lost, failed, wrong = [], 0, []
+        try:
+            pair.turns(1, 2)
+            for _ in range(options["rounds"]):
+                bare = pair.bare.load(seconds)
+                watch = watching.Watching(pair.address(), seconds, EVERYTHING)
+                watched = pair.preloaded.load(seconds)
+                watch.end()
+                wrong += watch.wrong
+                failed += bare.failed + watched.failed
+                lost.append(100 * (1 - watched.rate / bare.rate))
+        finally:
+            pair.close()
+        median = statistics.median(lost)
+        results[name] = {"lost_percent": lost, "failed": failed, "wrong": wrong}
+        rows.append((name, f"{median:+.1f}", f"{min(lost):+.1f} to {max(lost):+.1f}"))
+        figures += [verdict(f"{name}, everything at once: % of throughput", median, WATCHED_PERCENT_MAX),
+                    verdict(f"{name}: failed requests and pages", failed + len(wrong), 0)]
+    table(rows)
+    return {"results": results, "figures": figures}
+
+
+def least_start_ms(environment):
+    least = float("inf")
+    for _ in range(STARTS):
+        began = time.perf_counter()
+        subprocess.run(["/bin/true"], env=environment, check=True, stderr=subprocess.DEVNULL)
+        least = min(least, time.perf_counter() - began)
+    return 1000 * least
+
+
+def bench_start(_options, library, table, verdict):
+    bare = least_start_ms({})
+    unarmed = least_start_ms({"LD_PRELOAD": str(library)}) - bare
+    armed = least_start_ms(servers.preloaded(library, "off")) - bare
+    table([("start of /bin/true", "ms"), ("bare", f"{bare:.2f}"), ("the library in it", f"+{unarmed:.2f}"),
+           ("with an agent that serves", f"+{armed:.2f}")])
+    return {"results": {"bare_ms": bare, "unarmed_ms": unarmed, "armed_ms": armed},
+            "figures": [verdict("start-up without VIGIL_LISTEN, ms more", unarmed, START_MS_MAX),
+                        verdict("start-up with an agent, ms more", armed, START_MS_MAX)]}
