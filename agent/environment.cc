@@ -20,23 +20,48 @@ Result<void> refuse(std::string what) {
 }
 
 // "127.0.0.1:6060", "[::1]:0", or a port alone, which is one of 127.0.0.1.
-Result<void> set_listen(ResidentOptions& options, std::string_view text) {
+Result<HostPort> read_address(std::string_view text) {
   if (const auto port = parse_integer(text, 0, 65'535)) {
-    options.agent.debug_listen = {"127.0.0.1", static_cast<std::uint16_t>(*port)};
-    return {};
+    return HostPort{"127.0.0.1", static_cast<std::uint16_t>(*port)};
   }
-  auto address = parse_host_port(text);
-  if (!address) return std::move(address).error();
-  options.agent.debug_listen = *std::move(address);
+  return parse_host_port(text);
+}
+
+// `path` with the process's number for each "%p", so that children have sockets of their own.
+std::string with_process(std::string_view path, int self) {
+  std::string text(path);
+  for (std::size_t at = 0; (at = text.find("%p", at)) != std::string::npos;) {
+    text.replace(at, 2, std::to_string(self));
+  }
+  return text;
+}
+
+// An address, "unix:/path", or both with a comma.
+Result<void> set_listen(ResidentOptions& options, std::string_view text) {
+  constexpr std::string_view kUnix = "unix:";
+  options.agent.debug_listen = {};
+  while (!text.empty()) {
+    const std::string_view word = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(word.size() + 1, text.size()));
+    if (word.starts_with(kUnix)) {
+      options.socket_path = word.substr(kUnix.size());
+      if (!options.socket_path.starts_with('/')) return refuse("not an absolute path behind unix:");
+      continue;
+    }
+    auto address = read_address(word);
+    if (!address) return std::move(address).error();
+    options.agent.debug_listen = *std::move(address);
+  }
   return {};
 }
 
 Result<void> set_port_taken(ResidentOptions& options, std::string_view text) {
-  constexpr std::array<std::pair<std::string_view, PortTaken>, 3> kChoices = {
-      {{"next", PortTaken::kNext}, {"any", PortTaken::kAny}, {"fail", PortTaken::kFail}}};
+  using Taken = AgentOptions::PortTaken;
+  constexpr std::array<std::pair<std::string_view, Taken>, 3> kChoices = {
+      {{"next", Taken::kNextFree}, {"any", Taken::kAnyFree}, {"fail", Taken::kFail}}};
   for (const auto& [name, choice] : kChoices) {
     if (text != name) continue;
-    options.port_taken = choice;
+    options.agent.debug_port_taken = choice;
     return {};
   }
   return refuse("not next, any or fail");
@@ -115,6 +140,12 @@ bool is_set(const char* value) { return value != nullptr && *value != '\0'; }
 
 }  // namespace
 
+AgentOptions agent_options_of(const ResidentOptions& options, int self) {
+  AgentOptions agent = options.agent;
+  agent.debug_unix = with_process(options.socket_path, self);
+  return agent;
+}
+
 bool is_agent_variable(std::string_view name) {
   return name == kProgramVariable ||
          std::any_of(kVariables.begin(), kVariables.end(),
@@ -129,6 +160,7 @@ Result<std::optional<ResidentOptions>> agent_environment(const EnvironmentLookup
   }
   ResidentOptions options;
   options.program = program;
+  options.agent.debug_port_taken = AgentOptions::PortTaken::kNextFree;
   for (const Variable& variable : kVariables) {
     const char* const value = lookup(variable.name);
     if (!is_set(value)) continue;

@@ -18,13 +18,6 @@
 
 namespace vigil {
 
-// What to do when the port of VIGIL_LISTEN is taken.
-enum class PortTaken : std::uint8_t {
-  kNext,  // the next free one of the 100 behind it
-  kAny,   // one that the kernel chooses
-  kFail,  // no agent
-};
-
 // What happens in a process that the armed one has made by fork(2), or has started by fork(2) and execve(2).
 enum class FollowFork : std::uint8_t {
   kNo,  // quiet: no thread, no listener. A daemon that replaces its parent has the agent, see resident_agent.h
@@ -34,8 +27,9 @@ enum class FollowFork : std::uint8_t {
 struct ResidentOptions {
   // For the lines that are said: the program's name as it was at the start. Programs write over it.
   std::string program;
-  AgentOptions agent;
-  PortTaken port_taken = PortTaken::kNext;
+  AgentOptions agent;  // all but debug_unix
+  // Of a Unix socket; "%p" in it is the number of the process. Empty: none.
+  std::string socket_path;
   FollowFork follow_fork = FollowFork::kNo;
   // Where records go: "stderr", "off", or a file that lines are appended to.
   std::string log = "stderr";
@@ -52,6 +46,9 @@ inline constexpr const char* kOwnerVariable = "VIGIL_OWNER";
 // that started this one and VIGIL_FOLLOW_FORK is not 1. invalid_argument: the sentence names the variable. Pure.
 Result<std::optional<ResidentOptions>> agent_environment(const EnvironmentLookup& lookup,
                                                          std::string_view program, int self);
+
+// The agent's options in the process `self`.
+AgentOptions agent_options_of(const ResidentOptions& options, int self);
 
 // Whether `name` is one of the variables.
 bool is_agent_variable(std::string_view name);

@@ -22,9 +22,6 @@
 namespace vigil {
 namespace {
 
-// PortTaken::kNext tries this many.
-constexpr int kPortsTried = 100;
-
 // Tasks alive at once in the agent's own registry: a program that marks more brings one. 64 bytes each.
 constexpr std::size_t kOwnTasksMax = 1024;
 // The address space that the agent's tables, stacks and memory arenas need where it is limited (RLIMIT_AS). Little of it
@@ -41,6 +38,13 @@ Result<void> check_address_space() {
                    " MiB of address space (ulimit -v), and the agent wants 1 GiB");
 }
 
+// "127.0.0.1:6060", or "unix:/path" where that is all.
+std::string address_of(const ResidentOptions& options, const Agent& agent) {
+  const HostPort& endpoint = agent.debug_endpoint();
+  if (endpoint.port != 0) return format_host_port(endpoint);
+  return "unix:" + agent_options_of(options, ::getpid()).debug_unix;
+}
+
 }  // namespace
 
 // Shared by the agent's first thread and whoever waits for it to serve.
@@ -55,7 +59,6 @@ struct ResidentAgent::State {
 
   static void run(const std::shared_ptr<State>& state) noexcept;
   Result<std::unique_ptr<Agent>> start_agent();
-  Result<std::unique_ptr<Agent>> start_on_a_port();
   void wait_for_stop();
   void answer(Result<void> result);
 
@@ -74,29 +77,11 @@ struct ResidentAgent::State {
   bool stopping = false;                // likewise
 };
 
-Result<std::unique_ptr<Agent>> ResidentAgent::State::start_on_a_port() {
-  AgentOptions wanted = options.agent;
-  const int first = wanted.debug_listen.port;
-  auto agent = Agent::start(wanted, tasks, log, clock);
-  const auto is_taken = [&agent] { return !agent && agent.error().code() == ErrorCode::kBusy; };
-  if (options.port_taken == PortTaken::kAny && is_taken()) {
-    wanted.debug_listen.port = 0;
-    agent = Agent::start(wanted, tasks, log, clock);
-  }
-  if (options.port_taken == PortTaken::kNext && first != 0) {
-    for (int port = first + 1; port < first + kPortsTried && port <= 65'535 && is_taken(); ++port) {
-      wanted.debug_listen.port = static_cast<std::uint16_t>(port);
-      agent = Agent::start(wanted, tasks, log, clock);
-    }
-  }
-  return agent;
-}
-
 Result<std::unique_ptr<Agent>> ResidentAgent::State::start_agent() try {
   if (Result<void> left = leave_descriptor_table(); !left) {
     log.say("the agent shares the program's descriptors: " + left.error().message());
   }
-  return start_on_a_port();
+  return Agent::start(agent_options_of(options, process), tasks, log, clock);
 } catch (const std::bad_alloc&) {
   return Error(ErrorCode::kResourceExhausted, "no memory for the agent");
 } catch (const std::exception& error) {
@@ -106,7 +91,7 @@ Result<std::unique_ptr<Agent>> ResidentAgent::State::start_agent() try {
 void ResidentAgent::State::run(const std::shared_ptr<State>& state) noexcept {
   auto agent = state->start_agent();
   if (!agent) return state->answer(std::move(agent).error());
-  state->address = format_host_port((*agent)->debug_endpoint());
+  state->address = address_of(state->options, **agent);
   state->answer({});
   state->wait_for_stop();
 }
@@ -175,6 +160,7 @@ leakwatch::TaskRegistry& ResidentAgent::tasks() { return state_->tasks; }
 std::string start_line(const ResidentOptions& options, const Result<std::string>& address) {
   const std::string who = options.program + "[" + std::to_string(::getpid()) + "]: ";
   if (!address) return who + "runs without the agent: " + address.error().message();
+  if (address->starts_with("unix:")) return who + "debug pages at " + *address;
   return who + "debug pages at http://" + *address + "/debug/pprof/";
 }
 

@@ -25,7 +25,7 @@ class ResidentAgent {
  public:
   // Starts an agent and waits until it serves. `tasks`: the program's registry, which must outlive the agent; null: one
   // of the agent's own, tasks().
-  //   busy                the port is taken (and options.port_taken found no other), or there is an agent already
+  //   busy                the port is taken, or there is an agent already
   //   deadline_exceeded   it does not serve within `start_timeout`; it is left to itself then, and may yet
   //   resource_exhausted  no thread, memory or descriptor for it
   //   others              as Agent::start()
@@ -38,7 +38,7 @@ class ResidentAgent {
   ResidentAgent(const ResidentAgent&) = delete;
   ResidentAgent& operator=(const ResidentAgent&) = delete;
 
-  // Where it serves, with its real port: "127.0.0.1:6060".
+  // Where it serves, with its real port: "127.0.0.1:6060"; "unix:/path" where it has no port.
   const std::string& address() const;
   // Programs that mark their tasks begin them here (leakwatch::Task).
   leakwatch::TaskRegistry& tasks();

@@ -27,7 +27,7 @@ int vigil_agent_start(const char *settings, char *error, unsigned long error_byt
 /* Stops it; captures in progress end early. Nothing if it does not run. It may be started again. */
 void vigil_agent_stop(void);
 
-/* Where it serves: "127.0.0.1:6060" into `address` (cut to `address_bytes`), with the length of the whole, which is 0
+/* Where it serves: "127.0.0.1:6060", or "unix:/path" where it has no port, into `address` (cut to `address_bytes`), with the length of the whole, which is 0
  * when it does not run. */
 unsigned long vigil_agent_address(char *address, unsigned long address_bytes);
 

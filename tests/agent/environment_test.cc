@@ -57,7 +57,8 @@ TEST_CASE("every variable of the agent") {
   const ResidentOptions defaults = options({});
   CHECK(defaults.agent.debug_listen.host == "127.0.0.1");
   CHECK(defaults.agent.debug_listen.port == 6060);
-  CHECK(defaults.port_taken == PortTaken::kNext);
+  CHECK(defaults.agent.debug_port_taken == AgentOptions::PortTaken::kNextFree);
+  CHECK(agent_options_of(defaults, 7).debug_unix.empty());
   CHECK(defaults.follow_fork == FollowFork::kNo);
   CHECK(defaults.log == "stderr");
   CHECK(defaults.program == "server");
@@ -72,7 +73,7 @@ TEST_CASE("every variable of the agent") {
                                        {"VIGIL_LOG", "/tmp/log"}});
   CHECK(set.agent.debug_listen.host == "::1");
   CHECK(set.agent.debug_listen.port == 0);
-  CHECK(set.port_taken == PortTaken::kAny);
+  CHECK(set.agent.debug_port_taken == AgentOptions::PortTaken::kAnyFree);
   CHECK(set.follow_fork == FollowFork::kYes);
   CHECK(set.agent.stuck_after == std::chrono::milliseconds(250));
   CHECK(set.agent.heap_sample_bytes == 0);
@@ -80,10 +81,20 @@ TEST_CASE("every variable of the agent") {
   CHECK(set.agent.changes == AgentOptions::Changes::kAllowed);
   CHECK(set.log == "/tmp/log");
   CHECK(options({{"VIGIL_LISTEN", "65535"}}).agent.debug_listen.port == 65535);
-  CHECK(options({{"VIGIL_PORT_TAKEN", "fail"}}).port_taken == PortTaken::kFail);
+  CHECK(options({{"VIGIL_PORT_TAKEN", "fail"}}).agent.debug_port_taken ==
+        AgentOptions::PortTaken::kFail);
+
+  const ResidentOptions both = options({{"VIGIL_LISTEN", "6061,unix:/run/%p/v-%p"}});
+  CHECK(both.agent.debug_listen.port == 6061);
+  CHECK(agent_options_of(both, 42).debug_unix == "/run/42/v-42");
+  const ResidentOptions alone = options({{"VIGIL_LISTEN", "unix:/run/v"}});
+  CHECK(alone.agent.debug_listen.host.empty());
+  CHECK(agent_options_of(alone, 42).debug_unix == "/run/v");
 }
 
 TEST_CASE("a mistake names its variable and what was expected") {
+  CHECK(mistake("VIGIL_LISTEN", "unix:run/v") ==
+        "VIGIL_LISTEN=unix:run/v: not an absolute path behind unix:");
   CHECK(mistake("VIGIL_LISTEN", "65536").starts_with("VIGIL_LISTEN=65536: "));
   CHECK(mistake("VIGIL_PORT_TAKEN", "NEXT") == "VIGIL_PORT_TAKEN=NEXT: not next, any or fail");
   CHECK(mistake("VIGIL_FOLLOW_FORK", "yes") == "VIGIL_FOLLOW_FORK=yes: not 0 or 1");

@@ -102,7 +102,7 @@ TEST_CASE("P8.4 a taken port: the next one, any, or none, and the program runs o
   SECTION("next is the default") {
     Preloaded second({"wait"}, {{"VIGIL_LISTEN", taken}});
     CHECK(second.debug().port > first.debug().port);
-    CHECK(second.debug().port < first.debug().port + 100);
+    CHECK(second.debug().port < first.debug().port + 20);
     CHECK(second.get("/debug/pprof/").status == 200);
   }
   SECTION("any") {
@@ -118,6 +118,22 @@ TEST_CASE("P8.4 a taken port: the next one, any, or none, and the program runs o
     CHECK(ended.exit_status == 0);
     CHECK(has(ended.err, "runs without the agent: cannot start the debug listener"));
     CHECK(has(ended.out, "handler called"));
+  }
+}
+
+TEST_CASE("P8.4 a Unix socket of each process's own") {
+  const TemporaryFolder folder;
+  const std::string path = folder.path / "agent-";
+  Subprocess program({kTargetProgram, "fork"},
+                     armed({{"VIGIL_LISTEN", "unix:" + path + "%p"}, {"VIGIL_FOLLOW_FORK", "1"}}));
+  REQUIRE(program.wait_for_out("child has "));
+  const Killed child{number_behind(program.out(), "child ")};
+  for (const int pid : {static_cast<int>(program.pid()), child.pid}) {
+    const std::string number = std::to_string(pid);
+    REQUIRE(program.wait_for_err("debug pages at unix:" + path + number));
+    const Finished dump = run({"curl", "-s", "--unix-socket", path + number,
+                               "http://localhost/debug/pprof/goroutine?debug=2"});
+    CHECK(has(dump.out, "goroutine " + number + " "));
   }
 }
 
