@@ -95,6 +95,7 @@ TraceEvent stream_event(Http2Exchange& exchange, const RequestTimes& times,
       .connection = connection,
       .task = ran ? static_cast<std::uint64_t>(task) : 0,
       .head_ns = ns_of(request.start_time()),
+      .queue_ns = ns_of(stream.queued_at),
       .handler_ns = ns_of(times.handler),
       .handled_ns = ran ? ns_of(times.handled) : 0};
   set_method(event, request.method());
