@@ -19,6 +19,7 @@
 #include "server-core/handler.h"
 #include "server-core/handshake_log.h"
 #include "server-core/hijack.h"
+#include "server-core/http2_output_buffers.h"
 #include "server-core/listener_filter.h"
 #include "server-core/monitor.h"
 #include "server-core/server_options.h"
@@ -124,6 +125,7 @@ class Engine {
   const std::shared_ptr<HijackRegistry> hijacked = std::make_shared<HijackRegistry>();
   std::atomic<bool> late_headers_logged{false};
   HandshakeLog handshake_log;
+  Http2OutputBuffers output_buffers;
 
  private:
   std::atomic<Phase> phase_{Phase::kCreated};

@@ -188,9 +188,11 @@ bool Http2Connection::send_produced(CounterSet* counters) {
     if (output_sent_ == output_.size()) {
       output_.clear();
       output_sent_ = 0;
-      session_.produce(output_, kOutputMax);
+      if (!session_.has_output()) break;
+      if (output_.capacity() == std::string().capacity()) output_ = engine_.output_buffers.take();
+      session_.produce(output_, Http2OutputBuffers::kBytesMax);
       if (counters != nullptr) count_abuse(*counters);
-      if (output_.empty()) return true;
+      if (output_.empty()) break;
     }
     const ssize_t sent = connection_->send(std::string_view(output_).substr(output_sent_));
     if (sent >= 0) {
@@ -204,6 +206,7 @@ bool Http2Connection::send_produced(CounterSet* counters) {
       return false;
     }
   }
+  if (output_.empty()) engine_.output_buffers.give_back(std::exchange(output_, {}));
   return true;
 }
 
@@ -449,11 +452,6 @@ void Http2Connection::terminate(Http2Error error, MonotonicTime now) {
   last_words_ = std::min(last_words_, now + kLastWords);
 }
 
-void Http2Connection::trim(MonotonicTime now) {
-  const Lock lock(mutex_);
-  if (output_.empty() && received_ + kQuiet <= now) std::string().swap(output_);
-}
-
 MonotonicTime Http2Connection::look(EngineThread& thread) {
   Lock lock(mutex_);
   const MonotonicTime now = thread.now();
@@ -467,7 +465,6 @@ MonotonicTime Http2Connection::look(EngineThread& thread) {
   }
   // A handler may make its deadlines nearer, or leave the connection idle.
   if (!streams.empty()) next = std::min(next, deadline_after(now, engine_.timeouts.shortest));
-  if (output_.capacity() > std::string().capacity()) next = std::min(next, now + kQuiet);
   if (session_.guard().abuse()) last_words_ = std::min(last_words_, now + kLastWords);
   (void)pump(&thread.counters);
   counters_ = nullptr;

@@ -16,7 +16,7 @@
 // Memory, at most: of requests' bodies what Http2Session keeps (Limits::stream_window a stream,
 // connection_window in all); of responses kStreamOutMax a stream that is being written, the writer's
 // buffer (ResponseBase::kBufferBytes) of one that is finished, and no new handler is started while
-// kConnectionOutMax wait in all; unsent output kOutputMax and a frame.
+// kConnectionOutMax wait in all; unsent output Http2OutputBuffers::kBytesMax and a frame.
 #pragma once
 
 #include <atomic>
@@ -48,12 +48,8 @@ class Http2Connection final : private Http2Events,
   // What write() keeps of one response beyond what the peer's window takes: little, because what its
   // caller has is in a buffer already. Some, so that the leader has what to send when the window
   // opens, while the handler's thread wakes up.
-  static constexpr std::size_t kStreamOutMax = 4 * 1024 - 1;
+  static constexpr std::size_t kStreamOutMax = 2 * 1024 - 1;
   static constexpr std::size_t kConnectionOutMax = 1024 * 1024;
-  // Produced at once, for one send.
-  static constexpr std::size_t kOutputMax = 32 * 1024;
-  // A connection that has been quiet for so long keeps no output buffer.
-  static constexpr Duration kQuiet = std::chrono::seconds(1);
   // Between the two steps of the end, if the client does not answer the PING.
   static constexpr Duration kEndStep = std::chrono::seconds(1);
   // How long a client may take to read the last GOAWAY.
@@ -82,8 +78,6 @@ class Http2Connection final : private Http2Events,
   void note_writable();
   // Acts on deadlines that have passed. Gives the time of the next look.
   MonotonicTime look(EngineThread& thread);
-  // A deadline of look()'s has passed: if the connection has been quiet since, its output buffer goes.
-  void trim(MonotonicTime now);
   // Nothing is left to do on it, or its last words have had their time.
   bool over(MonotonicTime now);
   // The server goes down, or closes idle connections: the end in two steps.
@@ -182,7 +176,7 @@ class Http2Connection final : private Http2Events,
   // To be done without the mutex, by run_deferred().
   std::vector<std::stop_source> stops_;
   std::size_t unused_slots_ = 0;  // of streams that closed before their handlers began
-  std::string output_;
+  std::string output_;  // one of Engine::output_buffers, while something of it is not sent
   std::size_t output_sent_ = 0;
   std::size_t out_total_ = 0;  // of all streams' `out`
   std::size_t running_ = 0;    // handlers

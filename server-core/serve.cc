@@ -149,7 +149,6 @@ EngineThread::Outcome EngineThread::end_of_deadline(Connection& connection) {
       counters.add(Counter::kTimeoutRead);
       break;
     case ConnectionState::kMultiplexed:
-      connection.http2->trim(now_);
       return watch_http2(connection);
     case ConnectionState::kHandling:
     case ConnectionState::kQueued:
