@@ -1,10 +1,14 @@
 // What the watchdog tells beside its log: callbacks, high watermarks, draining.
+#include <fcntl.h>
+
 #include <condition_variable>
 #include <future>
 #include <mutex>
 #include <string>
 #include <vector>
 
+#include "base/fd.h"
+#include "base/process_counts.h"
 #include "tests/leakwatch/watchdog_fixture.h"
 #include "tests/support/catch.h"
 
@@ -137,13 +141,24 @@ TEST_CASE("watermarks work with the watchdog off, and nothing is flagged then") 
 }
 
 TEST_CASE("threads and descriptors are counted once a second, tasks in every pass") {
-  Fixture f({.threshold = 1h, .high_watermarks = {.tasks = 1, .descriptors = 1}});
+  constexpr std::uint64_t kRoom = 5;
+  Fixture f({.threshold = 1h,
+             .high_watermarks = {.tasks = 1, .descriptors = count_descriptors() + kRoom}});
   f.step();
-  CHECK(f.watchdog->watermarks().size() == 1);
-  Task a(f.registry, f.registry.intern("x"));
-  Task b(f.registry, f.registry.intern("x"));
+  std::vector<UniqueFd> open;
+  for (std::uint64_t i = 0; i <= kRoom; ++i) {
+    open.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  }
+  const Task a(f.registry, f.registry.intern("x"));
+  const Task b(f.registry, f.registry.intern("x"));
+  f.clock.advance(1s - 1ns);
   f.step();
-  CHECK(f.watchdog->watermarks().size() == 2);
+  REQUIRE(f.watchdog->watermarks().size() == 1);
+  CHECK(f.watchdog->watermarks()[0].kind == WatermarkKind::kTasks);
+  f.clock.advance(1ns);
+  f.step();
+  REQUIRE(f.watchdog->watermarks().size() == 2);
+  CHECK(f.watchdog->watermarks()[0].kind == WatermarkKind::kDescriptors);
 }
 
 TEST_CASE("while the server drains, reports say so: those that are open, and new ones") {
