@@ -1,5 +1,6 @@
 """`scripts/bench agent`: what libvigil_agent.so costs real servers (tests/integration/agent/servers.py)."""
 
+import os
 import pathlib
 import re
 import statistics
@@ -21,6 +22,12 @@ def resident_kib(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
 
 
+def cpu_seconds(pid):
+    """Of all threads of a process, the agent's included."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Pair:
     """The same server twice, bare and preloaded, loaded in turns."""
 
@@ -29,20 +36,27 @@ class Pair:
         self.log = self.preloaded.folder / "agent.log"
         self.bare.start({})
         self.preloaded.start(servers.preloaded(library, self.log, **kind.extra))
+        servers.wait_until(self.bare.profiled, "no process that does the work")
         servers.wait_until(lambda: self.preloaded.profiled() in servers.agent_addresses(self.log), "no agent")
 
     def address(self):
         return servers.agent_addresses(self.log)[self.preloaded.profiled()]
 
     def turns(self, rounds, seconds):
-        """Percent of throughput that the preloaded one has less, for each round; failed requests of both."""
-        lost, failed = [], 0
+        """For each round, percent of throughput that the preloaded one has less, and of its CPU time a request that it has
+        more (which other programs on the machine disturb less); failed requests of both."""
+        lost, more_cpu, failed = [], [], 0
         for number in range(rounds):
             order = [self.bare, self.preloaded] if number % 2 == 0 else [self.preloaded, self.bare]
-            loads = {server: server.load(seconds) for server in order}
+            loads, cpu = {}, {}
+            for server in order:
+                before = cpu_seconds(server.profiled())
+                loads[server] = server.load(seconds)
+                cpu[server] = (cpu_seconds(server.profiled()) - before) / loads[server].requests
             failed += sum(load.failed for load in loads.values())
             lost.append(100 * (1 - loads[self.preloaded].rate / loads[self.bare].rate))
-        return lost, failed
+            more_cpu.append(100 * (cpu[self.preloaded] / cpu[self.bare] - 1))
+        return lost, more_cpu, failed
 
     def close(self):
         for server in (self.bare, self.preloaded):
@@ -51,18 +65,20 @@ class Pair:
 
 
 def bench_idle_servers(options, library, table, verdict):
-    rows, figures, results = [("", "throughput lost, median %", "of rounds", "resident, MiB more")], [], {}
+    rows, figures, results = ([("", "throughput lost, median %", "of rounds", "CPU a request, median % more", "resident, MiB more")],
+                              [], {})
     for name in ("nginx", "redis"):
         pair = Pair(servers.SERVERS[name], library)
         try:
             more = (resident_kib(pair.preloaded.profiled()) - resident_kib(pair.bare.profiled())) / 1024
             pair.turns(1, 2)
-            lost, failed = pair.turns(options["rounds"] * 5, options["seconds"])
+            lost, more_cpu, failed = pair.turns(options["rounds"] * 5, options["seconds"])
         finally:
             pair.close()
         median = statistics.median(lost)
-        results[name] = {"lost_percent": lost, "resident_mib": more, "failed": failed}
-        rows.append((name, f"{median:+.2f}", f"{min(lost):+.1f} to {max(lost):+.1f}", f"{more:.1f}"))
+        results[name] = {"lost_percent": lost, "more_cpu_percent": more_cpu, "resident_mib": more, "failed": failed}
+        rows.append((name, f"{median:+.2f}", f"{min(lost):+.1f} to {max(lost):+.1f}",
+                     f"{statistics.median(more_cpu):+.1f}", f"{more:.1f}"))
         figures += [verdict(f"{name}, preloaded and idle: % of throughput", median, IDLE_PERCENT_MAX),
                     verdict(f"{name}: MiB of resident memory", more, RESIDENT_MIB_MAX),
                     verdict(f"{name}: failed requests", failed, 0)]

@@ -90,7 +90,7 @@ class Server:
         return (self.folder / "output").read_text(errors="replace")[-4000:]
 
     def profiled(self):
-        """The process that does the work."""
+        """The process that does the work; 0 before there is one."""
         return self.process.pid
 
     def stop(self):
@@ -151,8 +151,8 @@ class Nginx(Server):
                 "-e", str(self.folder / "error.log")]
 
     def profiled(self):
-        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return int(children.read_text().split()[0])
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(children[0]) if children else 0
 
     def answers(self):
         url = f"http://127.0.0.1:{self.port}/lines.txt"
