@@ -70,6 +70,16 @@ TEST_CASE("the status file") {
   CHECK_FALSE(status->blocks(1));
   CHECK_FALSE(status->blocks(64));
   CHECK(status->switches == 155);
+  // Our handler can run in it, unless it blocks the signal or may call nothing (Seccomp: 1).
+  CHECK(status->calls == ThreadStatus::Calls::kAny);
+  const auto with_seccomp = [&text](const char* mode) {
+    return parse_thread_status(std::string("Seccomp:\t") + mode + "\n" + text);
+  };
+  CHECK(with_seccomp("0")->calls == ThreadStatus::Calls::kAny);
+  CHECK(with_seccomp("2")->calls == ThreadStatus::Calls::kAny);
+  const auto strict = with_seccomp("1");
+  CHECK(strict->calls == ThreadStatus::Calls::kStrict);
+  CHECK_FALSE(strict->takes(64));
   CHECK_FALSE(parse_thread_status("SigBlk:\t12\n"));
   CHECK_FALSE(parse_thread_status(
       "SigBlk:\tzz\nvoluntary_ctxt_switches:\t1\nnonvoluntary_ctxt_switches:\t5\n"));
