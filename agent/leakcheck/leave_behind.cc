@@ -75,7 +75,7 @@ __attribute__((noinline)) void keep_memory(std::size_t bytes) {
   static auto* const kept = new std::vector<char*>;
   static auto* const mutex = new std::mutex;  // never destroyed: threads may outlive main()
   const std::lock_guard lock(*mutex);
-  kept->push_back(new char[bytes]);
+  kept->push_back(new char[bytes]());  // written to, so that it is resident
 }
 
 namespace {
