@@ -29,6 +29,5 @@ void EngineThread::leave_http2(Connection&) {}
 
 void Http2Exchange::cancel() {}
 bool Http2Connection::busy() { return false; }
-void Http2Connection::trim(MonotonicTime) {}
 
 }  // namespace vigil::http
