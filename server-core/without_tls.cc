@@ -16,5 +16,9 @@ EngineThread::Outcome EngineThread::shake_hands(Connection& connection) {
 EngineThread::Outcome EngineThread::end_of_handshake_time(Connection& connection) {
   return close(connection);
 }
+bool EngineThread::keep_buffers(Connection&) { return false; }
+EngineThread::Outcome EngineThread::become_quiet(Connection& connection) {
+  return close(connection);
+}
 
 }  // namespace vigil::http
