@@ -29,5 +29,6 @@ void EngineThread::leave_http2(Connection&) {}
 
 void Http2Exchange::cancel() {}
 bool Http2Connection::busy() { return false; }
+std::uint64_t Http2Connection::trace_number() { return 0; }
 
 }  // namespace vigil::http
