@@ -1,19 +1,18 @@
 #include "endpoints/reserves.h"
 
-#include <fcntl.h>
-
 #include <cerrno>
 #include <new>
+#include <utility>
+
+#include "base/placeholder.h"
 
 namespace vigil::endpoints {
 namespace {
 
 constexpr std::size_t kPageBytes = 4096;
 
-UniqueFd placeholder() { return UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
-
 bool out_of_descriptors() {
-  const UniqueFd probe = placeholder();
+  const UniqueFd probe = take_placeholder();
   return !probe && (errno == EMFILE || errno == ENFILE);
 }
 
@@ -27,7 +26,7 @@ Reserves::Reserves(ReservesOptions options) : options_(options) {
 
 void Reserves::restock_descriptors() {
   while (descriptors_.size() < options_.descriptors) {
-    UniqueFd next = placeholder();
+    UniqueFd next = take_placeholder();
     if (!next) return;
     descriptors_.push_back(std::move(next));
   }
@@ -40,6 +39,7 @@ Reserves::Loan Reserves::lend_descriptors() {
     if (!out_of_descriptors()) return nullptr;
   }
   ++loans_;
+  for (UniqueFd& each : descriptors_) drop_placeholder(std::move(each));
   descriptors_.clear();
   return Loan(this);
 }

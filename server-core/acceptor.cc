@@ -1,7 +1,6 @@
 #include "server-core/acceptor.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
@@ -12,6 +11,7 @@
 #include <memory>
 #include <new>
 
+#include "base/placeholder.h"
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
 #include "server-core/poller.h"
@@ -24,9 +24,6 @@ constexpr Duration kLogInterval = std::chrono::seconds(10);
 
 // No process has it: not found, not admitted.
 constexpr uid_t kNoUser = static_cast<uid_t>(-1);
-
-// A descriptor that holds a number for another one.
-int open_placeholder() { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }
 
 struct SocketAddress {
   sockaddr_storage storage{};
@@ -89,7 +86,7 @@ Result<void> Acceptor::open() {
     if (!opened) return std::move(opened).error();
     unix_ = *std::move(opened);
   }
-  reserve_.reset(open_placeholder());
+  reserve_ = take_placeholder();
   lent_.store(options.descriptors_reserved);
   restock_now();
   return {};
@@ -281,12 +278,12 @@ bool Acceptor::pause(EngineThread& thread) {
 // left waiting, one after the other.
 void Acceptor::turn_away_with_reserve(int listener, EngineThread& thread) {
   // Taken while there was nothing left for it.
-  if (!reserve_) reserve_.reset(open_placeholder());
+  if (!reserve_) reserve_ = take_placeholder();
   if (!reserve_) return;
-  reserve_.reset();
+  drop_placeholder(std::move(reserve_));
   for (int i = 0; i < kBatch && turn_one_away(listener, thread); ++i) {
   }
-  reserve_.reset(open_placeholder());
+  reserve_ = take_placeholder();
 }
 
 // Closes one of the descriptors kept back, so that accept(2) can have its number. false: there is
@@ -294,6 +291,7 @@ void Acceptor::turn_away_with_reserve(int listener, EngineThread& thread) {
 bool Acceptor::lend() {
   std::lock_guard lock(reserved_mutex_);
   if (reserved_.empty()) return false;
+  drop_placeholder(std::move(reserved_.back()));
   reserved_.pop_back();
   lent_.fetch_add(1);
   return true;
@@ -303,7 +301,7 @@ bool Acceptor::lend() {
 void Acceptor::restock_now() {
   std::lock_guard lock(reserved_mutex_);
   while (lent_.load() > 0) {
-    UniqueFd placeholder(open_placeholder());
+    UniqueFd placeholder = take_placeholder();
     if (!placeholder) return;
     reserved_.push_back(std::move(placeholder));
     lent_.fetch_sub(1);
