@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include <fstream>
+#include <latch>
 #include <string>
 #include <thread>
 
@@ -287,14 +288,19 @@ TEST_CASE("P7.11 at its end a listener removes only its own socket, and only in 
 TEST_CASE("P7.11 of many that want one stale path at the same time one gets it, and keeps it") {
   TemporaryFolder folder;
   const std::string path = folder / "debug.sock";
-  for (int round = 0; round < 50; ++round) {
+  constexpr int kThreads = 8;
+  for (int round = 0; round < 300; ++round) {
     leave_stale_socket(path);
     std::vector<Result<UnixListener>> opened;
-    for (int i = 0; i < 4; ++i) opened.emplace_back(Error(ErrorCode::kSystem, ""));
+    for (int i = 0; i < kThreads; ++i) opened.emplace_back(Error(ErrorCode::kSystem, ""));
     {
+      std::latch start(kThreads);
       std::vector<std::jthread> threads;
       for (auto& result : opened) {
-        threads.emplace_back([&] { result = UnixListener::open(path, kBacklog); });
+        threads.emplace_back([&] {
+          start.arrive_and_wait();
+          result = UnixListener::open(path, kBacklog);
+        });
       }
     }
     int winners = 0;
