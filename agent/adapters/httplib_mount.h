@@ -13,7 +13,7 @@
 // its thread for its seconds, and its response is one piece: nothing comes before the end.
 //
 // Header only; compile with the switches that the installed library was built with (pkg-config
-// --cflags cpp-httplib). Needs 0.11 or newer.
+// --cflags cpp-httplib). From 0.11 on (tried: 0.11.4, 0.53.1).
 #pragma once
 
 #include <utility>

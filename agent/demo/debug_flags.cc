@@ -81,6 +81,13 @@ void add_debug_flags(vigil::FlagTable& flags, AgentOptions& options) {
             vigil::duration_flag(options.keep_profiles.when_queue_wait));
   flags.add("keep-when-stuck", "N", "keep profiles when so many handlers get stuck (0: never)",
             vigil::size_flag(options.keep_profiles.when_stuck_reports, 0, 1'000'000));
+  flags.add("keep-when-p99", "DURATION",
+            "keep profiles when the handlers' 99th percentile of a second is above it (0: never)",
+            vigil::duration_flag(options.keep_profiles.when_p99));
+  flags.add("keep-when-growth", "BYTES",
+            "keep profiles when the resident memory grows by more in a minute (0: never)",
+            vigil::size_flag(options.keep_profiles.when_resident_bytes_per_minute, 0,
+                             std::int64_t{1} << 40));
   flags.add("allow-changes", "on|off",
             "whether POSTs to the debug pages may change rates and the log level (off)",
             vigil::choice_flag(options.changes, {"on", AgentOptions::Changes::kAllowed},
