@@ -354,8 +354,12 @@ EngineThread::Outcome EngineThread::serve_request(Connection& connection, std::s
     exchange_.response().headers().set("Retry-After", "1");
     write_error(exchange_.response(), 503, "too many requests in flight");
   }
-  if (engine_.going_down()) counters.add(Counter::kDrained);
   const Exchange::Ending ending = exchange_.finish(now_);
+  // Not what was cut at the deadline, nor what the registry of hijacked connections counts.
+  if (engine_.phase() == Phase::kDraining &&
+      ending.response != Exchange::Ending::Response::kHijacked) {
+    counters.add(Counter::kDrained);
+  }
   if (sampler::trace::recording()) [[unlikely]] {
     trace_request(connection, exchange_, ending, times_,
                   handler_task_.load(std::memory_order_relaxed), engine_.clock.now());

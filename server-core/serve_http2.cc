@@ -169,7 +169,7 @@ void EngineThread::serve_stream(Connection& connection,
         break;
     }
   }
-  if (engine_.going_down()) counters.add(Counter::kDrained);
+  if (engine_.phase() == Phase::kDraining) counters.add(Counter::kDrained);
   if (sampler::trace::recording()) [[unlikely]] {
     sampler::TraceEvent event =
         stream_event(exchange, times_, handler_task_.load(std::memory_order_relaxed));
