@@ -129,6 +129,8 @@ std::string figures(const Overview& overview) {
 // library have relative ones, headers are below /usr. Else the innermost of all.
 const sampler::TextFrame* telling_frame(std::span<const sampler::TextFrame> frames) {
   for (const sampler::TextFrame& frame : frames) {
+    // Nor the interposed lock functions that it was called through.
+    if (frame.function.starts_with("vigil::sampler::contention::")) continue;
     if (frame.file.starts_with("/") && !frame.file.starts_with("/usr/")) return &frame;
   }
   return frames.empty() ? nullptr : &frames.front();
