@@ -388,15 +388,17 @@ Page html_page(std::string body) {
 
 Page tasks_page(const PageRequest& request, const Services& services) {
   const auto format = request.query.get("format").value_or("text");
-  if (format != "text" && format != "json") return error_page(400, "format: not text or json");
+  if (format != "text" && format != "html" && format != "json") {
+    return error_page(400, "format: not text, html or json");
+  }
   auto tasks = services.tasks.snapshot();
   const auto stuck = services.watchdog.stuck_tasks();
   const TaskStates states{services.clock.now(), {stuck.begin(), stuck.end()}};
   if (Result<void> done = filter_and_sort(tasks, request, states); !done) {
     return error_page(done.error());
   }
-  if (wants_json(request)) return json_page(tasks_json(tasks, states, services));
-  if (request.query.get("format").value_or("") == "html") {
+  if (format == "json") return json_page(tasks_json(tasks, states, services));
+  if (format == "html") {
     return html_page(tasks_html(tasks, states, request, services));
   }
   return text_page(tasks_text(tasks, states, services));
