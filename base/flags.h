@@ -8,6 +8,12 @@
 // "--name=value" and "--name value" are the same. --help and --version are always there. A mistake
 // is one line on stderr that names the flag, and exit status 2. For main(), before threads:
 // getopt_long(3) has global state.
+//
+// Operands ("vigil profile 127.0.0.1:6060") only where the program says that it has some:
+//
+//   flags.add_operand("ADDRESS", host_port_flag(address));   // none or one, anywhere
+//   flags.add_command("PROGRAM [ARGUMENT]…", command);       // all from the first one on, as env(1)
+//
 #pragma once
 
 #include <cstdint>
@@ -80,9 +86,19 @@ class FlagTable {
     });
   }
 
+  // "-o FILE" and "-oFILE" are "--output=FILE" too. `name`: a flag that has been added.
+  void add_letter(char letter, std::string_view name);
+
+  // An operand that may be given once.
+  void add_operand(std::string hint, FlagSetter setter);
+
+  // Everything from the first operand, or from "--", on: flags behind it are the command's. Not
+  // together with add_operand(). `target` must outlive the parse.
+  void add_command(std::string hint, std::vector<std::string>& target);
+
   // Sets what the command line says. nullopt: go on. Else the exit status: 0 after --help or
-  // --version (printed to stdout), 2 after a mistake (one line on stderr). Arguments that are no
-  // flags are a mistake.
+  // --version (printed to stdout), 2 after a mistake (one line on stderr). Operands that were not
+  // added are a mistake.
   std::optional<int> parse(int argc, char** argv) const;
 
   // What --help prints.
@@ -94,13 +110,20 @@ class FlagTable {
     std::string value_hint;
     std::string help;
     FlagSetter setter;
+    char letter = '\0';  // none
   };
 
   std::optional<int> refuse(std::string_view what) const;
+  // What getopt_long(3) returned for a flag of ours; nullptr for something else.
+  const Flag* flag_of(int found) const;
+  std::optional<int> take_operands(int first, int argc, char** argv) const;
 
   std::string program_;
   std::string summary_;
   std::vector<Flag> flags_;
+  std::string operand_hint_;
+  FlagSetter operand_;  // none: empty
+  std::vector<std::string>* command_ = nullptr;
 };
 
 }  // namespace vigil

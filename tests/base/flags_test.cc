@@ -109,5 +109,66 @@ TEST_CASE("help and version are exit status 0") {
   CHECK(parse({"--version"}).status == 0);
 }
 
+// Parses `words` behind the program's name.
+std::optional<int> parse_words(const FlagTable& flags, std::vector<std::string> words) {
+  words.insert(words.begin(), "prog");
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  return flags.parse(static_cast<int>(words.size()), argv.data());
+}
+
+TEST_CASE("a letter is its flag, with and without a space") {
+  std::string output;
+  FlagTable flags("prog", "Does things.");
+  flags.add("output", "FILE", "where to", text_flag(output));
+  flags.add_letter('o', "output");
+  CHECK_FALSE(parse_words(flags, {"-o", "a"}));
+  CHECK(output == "a");
+  CHECK_FALSE(parse_words(flags, {"-ob"}));
+  CHECK(output == "b");
+  CHECK_FALSE(parse_words(flags, {"--output=c"}));
+  CHECK(output == "c");
+  CHECK(parse_words(flags, {"-o"}) == 2);
+  CHECK(parse_words(flags, {"-x"}) == 2);
+  CHECK(flags.help().find("--output=FILE, -o ") != std::string::npos);
+}
+
+TEST_CASE("one operand where there may be one, anywhere among the flags") {
+  std::string operand;
+  int limit = 0;
+  FlagTable flags("prog", "Does things.");
+  flags.add("limit", "N", "how many", size_flag(limit, 0, 10));
+  flags.add_operand("WHAT", [&operand](std::string_view text) -> Result<void> {
+    if (text == "bad") return Error(ErrorCode::kInvalidArgument, "not good");
+    operand = text;
+    return {};
+  });
+  CHECK_FALSE(parse_words(flags, {}));
+  CHECK(operand.empty());
+  CHECK_FALSE(parse_words(flags, {"it", "--limit=3"}));
+  CHECK(operand == "it");
+  CHECK(limit == 3);
+  CHECK(parse_words(flags, {"bad"}) == 2);
+  CHECK(parse_words(flags, {"it", "them"}) == 2);
+  CHECK(flags.help().find("usage: prog [OPTION]… [WHAT]\n") == 0);
+}
+
+TEST_CASE("a command takes everything from the first operand on") {
+  std::vector<std::string> command;
+  int limit = 0;
+  FlagTable flags("prog", "Runs things.");
+  flags.add("limit", "N", "how many", size_flag(limit, 0, 10));
+  flags.add_command("PROGRAM", command);
+  CHECK_FALSE(parse_words(flags, {"--limit=3", "ls", "--limit=4", "--", "x"}));
+  CHECK(command == std::vector<std::string>{"ls", "--limit=4", "--", "x"});
+  CHECK(limit == 3);
+  CHECK_FALSE(parse_words(flags, {"--limit=5", "--", "--odd", "-x"}));
+  CHECK(command == std::vector<std::string>{"--odd", "-x"});
+  CHECK(limit == 5);
+  CHECK_FALSE(parse_words(flags, {}));
+  CHECK(command.empty());
+}
+
 }  // namespace
 }  // namespace vigil
