@@ -1,9 +1,6 @@
 #include "agent/leakcheck/check.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdio>
 #include <thread>
 
 #include <fmt/format.h>
@@ -89,23 +86,6 @@ Result<ProcessSnapshot> baseline(Client& debug, Progress& progress) {
 }
 
 }  // namespace
-
-Progress::Progress() : is_shown_(::isatty(STDERR_FILENO) == 1), began_(now()) {}
-
-Progress::~Progress() {
-  if (shown_at_ != MonotonicTime{}) fmt::print(stderr, "\r\033[K");
-}
-
-void Progress::step(const std::string& what) {
-  constexpr Duration kQuiet = 2s;
-  constexpr Duration kBetween = 200ms;
-  const MonotonicTime at = now();
-  if (!is_shown_ || at - began_ < kQuiet || at - shown_at_ < kBetween) return;
-  shown_at_ = at;
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(at - began_).count();
-  fmt::print(stderr, "\r\033[Kvigil-leakcheck, {} s: {}", seconds, what);
-  std::fflush(stderr);
-}
 
 Drive drive_of(const Options& options, const HostPort& target, std::string& words,
                Progress& progress) {

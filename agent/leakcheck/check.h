@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 
+#include "agent/client/progress.h"
 #include "agent/leakcheck/client.h"
 #include "agent/leakcheck/options.h"
 #include "base/clock.h"
@@ -12,22 +13,7 @@
 
 namespace vigil::leakcheck {
 
-// A line on the terminal about what takes more than 2 s; nothing where stderr is no terminal.
-class Progress {
- public:
-  Progress();
-  ~Progress();
-  Progress(const Progress&) = delete;
-  Progress& operator=(const Progress&) = delete;
-
-  // What is done now; may be called often.
-  void step(const std::string& what);
-
- private:
-  const bool is_shown_;
-  const MonotonicTime began_;
-  MonotonicTime shown_at_{};
-};
+using client::Progress;
 
 // What the server is put through; an error if it could not be.
 using Drive = std::function<Result<void>()>;

@@ -1,9 +1,7 @@
-// The HTTP of vigil-leakcheck: cpp-httplib, kept in one file.
+// What vigil-leakcheck asks a server.
 #pragma once
 
-#include <memory>
-#include <string>
-
+#include "agent/client/http_client.h"
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/text.h"
@@ -11,32 +9,12 @@
 
 namespace vigil::leakcheck {
 
-// A kept-alive connection to one server. Used by one thread.
-class Client {
+class Client : public client::HttpClient {
  public:
   Client(const HostPort& server, Duration timeout);
-  ~Client();
-  Client(const Client&) = delete;
-  Client& operator=(const Client&) = delete;
-
-  struct Answer {
-    int status = 0;
-    std::string body;
-  };
-  // "METHOD http://A:P/path: reason" in every error. deadline_exceeded: connected, but not answered
-  // in time; other codes: not reached.
-  Result<Answer> request(const std::string& method, const std::string& path);
 
   // GET /debug/leakcheck, read. An error also for an answer that is none of ours.
   Result<leakwatch::ProcessSnapshot> snapshot();
-
-  const std::string& address() const { return address_; }
-
- private:
-  struct Connection;
-  const HostPort server_;
-  const std::string address_;
-  std::unique_ptr<Connection> connection_;
 };
 
 // A free loopback port, taken by nobody yet.

@@ -137,7 +137,7 @@ Result<leakwatch::CheckReport> run_check(const Options& options, Progress& progr
 }
 
 Result<int> run(const Options& options) {
-  std::optional<Progress> progress(std::in_place);
+  std::optional<Progress> progress(std::in_place, "vigil-leakcheck");
   const auto report = run_check(options, *progress);
   progress.reset();
   if (!report) return report.error();
