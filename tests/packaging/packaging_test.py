@@ -160,8 +160,9 @@ class Case:
 
     def fetch_content(self):
         self.configure("fetch_content", f"-DFETCHCONTENT_SOURCE_DIR_VIGIL={self.source}")
-        self.build_consumer("readme-server")
-        self.check_server(self.work / "build/readme-server")
+        # The server's target is configured; that it is compiled is seen by add_subdirectory.
+        self.build_consumer("tasks")
+        run(self.work / "build/tasks")
 
 
 def main():
