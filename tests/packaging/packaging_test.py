@@ -141,11 +141,9 @@ class Case:
         self.check_package(self.work / "root/usr")
 
     def check_agent(self, prefix):
-        """A program that was never built for vigil, with the packaged agent."""
-        agent = prefix / "lib/libvigil_agent.so"
+        """A program that was never built for vigil, started by the packaged command with the packaged agent."""
         process = subprocess.Popen(
-            ["sleep", "60"],
-            env={**os.environ, "LD_PRELOAD": str(agent), "VIGIL_LISTEN": f"127.0.0.1:{self.debug}", "VIGIL_LOG": "off"})
+            [prefix / "bin/vigil", "run", f"--listen=127.0.0.1:{self.debug}", "--log=off", "--", "sleep", "60"])
         try:
             dump = get_when_up(process, f"http://127.0.0.1:{self.debug}/debug/pprof/goroutine?debug=2")
             assert "nanosleep" in dump, dump
