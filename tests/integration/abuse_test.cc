@@ -1,0 +1,101 @@
+// The debug listener under clients that mean it badly, and a process that is stopped and continued: the
+// application's requests go on, and all is as before when they are gone.
+#include <atomic>
+#include <csignal>
+#include <ctime>
+#include <deque>
+#include <thread>
+
+#include "tests/support/catch.h"
+#include "tests/support/demo.h"
+#include "tests/support/raw_client.h"
+
+namespace vigil::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+// `count` requests of the application, one after the other: how many were right.
+int served(const Demo& demo, int count) {
+  int right = 0;
+  for (int i = 0; i < count; ++i) right += demo.get("/hello").body == "hello, world\n";
+  return right;
+}
+
+// Whether a debug page answers again, within ten seconds.
+bool debug_recovers(const Demo& demo) {
+  const auto until = std::chrono::steady_clock::now() + 10s;
+  while (std::chrono::steady_clock::now() < until) {
+    if (demo.debug_get("/debug/vars").status == 200) return true;
+  }
+  return false;
+}
+
+TEST_CASE("P7.9: 200 debug clients that never read take nothing from the application") {
+  Demo demo;
+  std::deque<RawClient> clients;
+  std::string requests;
+  for (int i = 0; i < 200; ++i) {
+    requests += "GET /debug/pprof/goroutine?debug=2 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  }
+  for (int i = 0; i < 200; ++i) {
+    RawClient& client = clients.emplace_back(demo.debug(), 4096);
+    client.reset_on_close();
+    client.send(requests);
+  }
+  CHECK(served(demo, 100) == 100);
+  clients.clear();
+  CHECK(debug_recovers(demo));
+  CHECK(served(demo, 100) == 100);
+}
+
+TEST_CASE("P7.6, P7.9: of 100 captures at once some run, the others are refused at once") {
+  Demo demo;
+  Background captures(demo.debug(), "/debug/pprof/profile?seconds=1", 100);
+  CHECK(served(demo, 50) == 50);
+  int profiles = 0;
+  int refused = 0;
+  for (const HttpAnswer& answer : captures.join()) {
+    profiles += answer.status == 200 && !answer.body.empty();
+    refused += answer.status == 429 || answer.status == 503;
+  }
+  CHECK(profiles >= 1);
+  CHECK(profiles + refused == 100);
+  CHECK(debug_recovers(demo));
+}
+
+TEST_CASE("P9.5: a process that is stopped and continued all the time loses no request") {
+  Demo demo;
+  Background profile(demo.debug(), "/debug/pprof/profile?seconds=2&hz=1000", 1);
+  std::atomic<bool> stop{false};
+  int stops = 0;
+  std::thread signals([&] {
+    const timespec moment{0, 25'000'000};
+    while (!stop) {
+      demo.process().kill(SIGSTOP);
+      nanosleep(&moment, nullptr);
+      demo.process().kill(SIGCONT);
+      nanosleep(&moment, nullptr);
+      ++stops;
+    }
+  });
+  // A sleep that is stopped in the middle goes on after it; 500 if it was interrupted.
+  int right = 0;
+  for (int i = 0; i < 20; ++i) {
+    right += demo.get("/hello").body == "hello, world\n";
+    right += demo.get("/work?ms=20").status == 200;
+    right += demo.get("/sleep?ms=50").status == 200;
+  }
+  const auto profiles = profile.join();
+  stop = true;
+  signals.join();
+  CHECK(right == 60);
+  CHECK(stops > 20);
+  REQUIRE(profiles.size() == 1);
+  CHECK(profiles[0].status == 200);
+  CHECK(profiles[0].body.size() > 100);
+  CHECK(served(demo, 10) == 10);
+}
+
+}  // namespace
+}  // namespace vigil::test
