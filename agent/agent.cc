@@ -78,7 +78,8 @@ struct Agent::Parts {
   endpoints::CaptureGate captures;
   endpoints::ProfileTotals totals;
   endpoints::DeltaBaselines baselines;
-  endpoints::Reserves reserves{{}};
+  endpoints::Reserves reserves{
+      {.descriptors = spare_descriptors(endpoints::ReservesOptions().descriptors)}};
   std::unique_ptr<endpoints::Services> services;
   std::unique_ptr<endpoints::ProfileRing> ring;
   std::unique_ptr<ProfileKeeper> keeper;

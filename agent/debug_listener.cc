@@ -3,6 +3,7 @@
 #include <limits>
 #include <optional>
 
+#include "base/process_counts.h"
 #include "base/socket_address.h"
 #include "endpoints/guard.h"
 
@@ -31,7 +32,7 @@ http::ServerOptions listener_options(const AgentOptions& options) {
   server.pollers = 1;
   server.max_threads = kConnectionsMax + 2;
   server.threads_ahead = kThreadsAhead;
-  server.descriptors_reserved = kDescriptorsReserved;
+  server.descriptors_reserved = spare_descriptors(kDescriptorsReserved);
   server.stack_bytes = kStackBytes;
   server.thread_name = "vgdbg";
   return server;

@@ -1,8 +1,10 @@
 #include "base/process_counts.h"
 
 #include <dirent.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <memory>
 
 namespace vigil {
@@ -24,6 +26,13 @@ std::uint64_t count_descriptors() {
   std::uint64_t count = 0;
   while (const dirent* entry = ::readdir(folder.get())) count += entry->d_name[0] != '.';
   return count > 0 ? count - 1 : 0;  // without the folder's own
+}
+
+std::size_t spare_descriptors(std::size_t wanted) {
+  constexpr rlim_t kShare = 32;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  return static_cast<std::size_t>(std::min<rlim_t>(wanted, limit.rlim_cur / kShare));
 }
 
 }  // namespace vigil

@@ -32,7 +32,7 @@ UniqueFd copy_vdso(const Module& module) {
   std::vector<char> copy(bytes);
   const iovec to{copy.data(), bytes};
   const iovec from{reinterpret_cast<void*>(module.start), bytes};  // NOLINT: an address of ours
-  if (::process_vm_readv(::getpid(), &to, 1, &from, 1, 0) != static_cast<ssize_t>(bytes)) {
+  if (::process_vm_readv(::gettid(), &to, 1, &from, 1, 0) != static_cast<ssize_t>(bytes)) {
     return UniqueFd();
   }
   UniqueFd fd(::memfd_create("vigil-vdso", MFD_CLOEXEC));
