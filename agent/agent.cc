@@ -4,6 +4,7 @@
 
 #include "agent/debug_listener.h"
 #include "agent/profile_keeper.h"
+#include "base/process_counts.h"
 #include "endpoints/debug_pages.h"
 #include "endpoints/pages.h"
 #include "endpoints/process.h"

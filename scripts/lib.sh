@@ -25,6 +25,9 @@ server_packages=(nginx redis-server redis-tools mariadb-server dnsdist)
 # What scripts/fuzz needs, beyond the build: libFuzzer and the compiler that has it.
 fuzz_packages=(clang-14 libclang-rt-14-dev)
 
+# What scripts/tidy needs.
+tidy_packages=(clang-tidy-14)
+
 say() { printf '%s\n' "$*" >&2; }
 
 # die MESSAGE [STATUS]: one line, and out (status 1).
