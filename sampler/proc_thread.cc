@@ -187,7 +187,12 @@ std::string parse_wait_channel(std::string_view text) {
   return text == "0" ? std::string() : std::string(text);
 }
 
-TaskDirectory::TaskDirectory() : fd_(::open("/proc/self/task", O_PATH | O_DIRECTORY | O_CLOEXEC)) {}
+TaskDirectory::TaskDirectory() : fd_(::open("/proc/self/task", O_PATH | O_DIRECTORY | O_CLOEXEC)) {
+  if (!fd_) return;
+  const UniqueFd witness(::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0));
+  const UniqueFd file(::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!witness || !file) fd_.reset();
+}
 
 UniqueFd TaskDirectory::open(pid_t tid, const char* file) const {
   if (!fd_) return open_by_path(tid, file);
