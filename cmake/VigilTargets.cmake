@@ -1,6 +1,7 @@
 # How vigil's own targets are made: one library a folder, the same warnings and sanitizers everywhere.
 
 option(VIGIL_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
+option(VIGIL_COVERAGE "Count which lines and branches run (gcov)" OFF)
 
 # Warnings and sanitizers, as an interface target that every target of ours links privately.
 # Missing initializers are no mistake: options are structs with defaults, given by name.
@@ -18,6 +19,11 @@ if(VIGIL_SANITIZE)
   target_link_options(vigil_flags INTERFACE -fsanitize=${VIGIL_SANITIZE})
   # Under a sanitizer g++ 12 takes members of std::function inside <regex> for uninitialized (gcc.gnu.org/PR105562).
   target_compile_options(vigil_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+endif()
+if(VIGIL_COVERAGE)
+  # Atomic: threads and signal handlers count too.
+  target_compile_options(vigil_flags INTERFACE -Og --coverage -fprofile-update=atomic)
+  target_link_options(vigil_flags INTERFACE --coverage)
 endif()
 if(VIGIL_FUZZ)
   # Tells the fuzzer which branches an input took; its main comes with the targets (tests/fuzz).
