@@ -61,14 +61,18 @@ void compare_things(const ProcessSnapshot& before, const ProcessSnapshot& after,
   }
 }
 
-// Several samples, and several lines of one function, are one call site.
+// Several samples, and several lines of one function, are one call site; so are stacks that differ
+// further out only, in how the server came to call the handler.
+constexpr std::size_t kSiteFunctions = 16;
 using HeapBySite = std::map<std::vector<std::string>, SnapshotHeapSite>;
 
 HeapBySite by_site(const std::optional<std::vector<SnapshotHeapSite>>& heap) {
   HeapBySite sites;
   if (!heap) return sites;
   for (const SnapshotHeapSite& site : *heap) {
-    const auto [known, is_new] = sites.emplace(site.functions, site);
+    std::vector<std::string> innermost = site.functions;
+    if (innermost.size() > kSiteFunctions) innermost.resize(kSiteFunctions);
+    const auto [known, is_new] = sites.emplace(std::move(innermost), site);
     if (is_new) continue;
     known->second.bytes += site.bytes;
     known->second.objects += site.objects;
@@ -79,16 +83,16 @@ HeapBySite by_site(const std::optional<std::vector<SnapshotHeapSite>>& heap) {
 void compare_heap(const ProcessSnapshot& before, const ProcessSnapshot& after,
                   const ComparisonOptions& options, std::vector<Finding>& found) {
   HeapBySite was = by_site(before.heap);
-  for (const auto& [functions, site] : by_site(after.heap)) {
-    const SnapshotHeapSite& old = was[functions];
+  for (const auto& [innermost, site] : by_site(after.heap)) {
+    const SnapshotHeapSite& old = was[innermost];
     const std::int64_t more = site.bytes - old.bytes;
     if (more < options.heap_growth_bytes) continue;
     found.push_back({.kind = "heap",
                      .title = fmt::format("heap {:.1f} MiB more in {} more objects",
                                           static_cast<double>(more) / (1024 * 1024),
                                           site.objects - old.objects),
-                     .name = functions.empty() ? "?" : functions.front(),
-                     .functions = functions,
+                     .name = site.functions.empty() ? "?" : site.functions.front(),
+                     .functions = site.functions,
                      .stack = site.stack});
   }
 }

@@ -22,6 +22,7 @@ TEST_CASE(
   demo.debug_get_until("/debug/leakwatch", "demo::wait_forever");
 
   const json flagged = json::parse(demo.debug_get("/debug/leakwatch?format=json").body);
+  REQUIRE(demo.process().wait_for_err("handler stuck"));  // the page may have it first
   const std::string log_when_stuck = demo.process().err();
   demo.post("/release");
   stuck.join();

@@ -71,6 +71,22 @@ TEST_CASE("a heap call site is a leak from the limit on, its samples added up") 
   CHECK(compare(before, after).leaks[0].name == "f");
 }
 
+TEST_CASE("heap stacks that differ only far from the allocation are one call site") {
+  ProcessSnapshot before;
+  ProcessSnapshot after;
+  before.heap.emplace();
+  after.heap.emplace();
+  std::vector<std::string> functions(16, "handler");
+  functions.emplace_back("first request");
+  after.heap->push_back({.functions = functions, .bytes = 600, .objects = 1});
+  functions.back() = "later request";
+  after.heap->push_back({.functions = functions, .bytes = 600, .objects = 1});
+  REQUIRE(compare(before, after).leaks.size() == 1);
+  CHECK(compare(before, after).leaks[0].title == "heap 0.0 MiB more in 2 more objects");
+  after.heap->back().functions.front() = "another";
+  CHECK(compare(before, after).leaks.empty());
+}
+
 TEST_CASE("a stuck report that is new is a leak") {
   ProcessSnapshot before;
   ProcessSnapshot after;
