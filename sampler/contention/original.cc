@@ -20,7 +20,9 @@ void write_error(std::string_view text) noexcept {
 void* find_original(const char* name) noexcept {
   if (looking_up) return nullptr;
   looking_up = true;
-  void* const found = ::dlsym(RTLD_NEXT, name);
+  void* found = ::dlsym(RTLD_NEXT, name);
+  // In a library that was opened at run time there may be nothing behind it, and the C library is in front.
+  if (found == nullptr) found = ::dlsym(RTLD_DEFAULT, name);
   looking_up = false;
   if (found != nullptr) return found;
   write_error("vigil: the C library has no ");

@@ -89,7 +89,7 @@ TEST_CASE("P8.3 a daemon keeps its agent, at the same address") {
   Subprocess program({kTargetProgram, way, number}, armed({{"VIGIL_LOG", log}}));
   const int first = program.pid();
   CHECK(program.wait().exit_status == 0);
-  const int daemon = std::stoi(read_until(number, ""));
+  const int daemon = std::stoi(read_until(number, "\n"));
   struct Killed {
     int pid;
     ~Killed() { ::kill(pid, SIGKILL); }

@@ -97,7 +97,7 @@ int daemonize(const char* file) {
   if (::fork() != 0) ::_exit(0);
   ::syscall(SYS_close_range, 0, ~0U, 0);
   const std::string name = std::string(file) + ".new";
-  std::ofstream(name) << ::getpid();
+  std::ofstream(name) << ::getpid() << "\n";
   std::filesystem::rename(name, file);
   wait_for_the_end();
 }
@@ -105,7 +105,7 @@ int daemonize(const char* file) {
 int daemonize_by_the_library(const char* file) {
   if (::daemon(0, 0) != 0) return 1;
   const std::string name = std::string(file) + ".new";
-  std::ofstream(name) << ::getpid();
+  std::ofstream(name) << ::getpid() << "\n";
   std::filesystem::rename(name, file);
   wait_for_the_end();
 }
