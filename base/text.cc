@@ -4,6 +4,7 @@
 
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <cstddef>
 #include <limits>
 #include <optional>
@@ -181,7 +182,7 @@ std::optional<Duration> take_duration_part(std::string_view& text, Duration& uni
     unit_limit = unit.value;
     const double value_ns = number * static_cast<double>(unit.value.count());
     if (value_ns > 4e18) return std::nullopt;  // 126 years; the sum of two still fits 64 bits
-    return Duration(static_cast<std::int64_t>(value_ns + 0.5));
+    return Duration(std::llround(value_ns));
   }
   return std::nullopt;
 }

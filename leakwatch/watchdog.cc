@@ -329,6 +329,7 @@ void Watchdog::capture_holders(Pass& pass) {
   std::vector<LiveStack> stacks;
   if (!owners.empty()) stacks = stacks_.capture(owners, clock_.now() + options_.capture_budget);
   std::vector<std::optional<RequestInfo>> requests;
+  requests.reserve(described.size());
   for (const auto& [number, task] : described) requests.push_back(registry_.request_of(task));
   std::lock_guard lock(mutex_);
   for (std::size_t i = 0; i < described.size(); ++i) {

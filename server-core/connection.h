@@ -86,7 +86,7 @@ struct Connection final : FlightWaiter {
   static constexpr std::uint32_t kHandlerEnded = 256;
 
   Connection(UniqueFd socket, Poller& owner);
-  ~Connection();
+  ~Connection() override;
 
   // Its request has left the queue with a slot: given to the leader, through the inbox.
   bool take_slot() noexcept override;
