@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <functional>
 #include <stdexcept>
+#include <unordered_map>
 
 #include "tests/sampler/frame_names.h"
 
@@ -47,6 +49,19 @@ std::int64_t contentions(const StackProfile& profile) {
   for (const StackSample& sample : profile.samples) sum += sample.values.at(0);
   return sum;
 }
+
+// Whether a frame is in vigil_test_hold_block(). dladdr(3) is asked once for each address: it goes through all symbols.
+class HeldFrames {
+ public:
+  bool operator()(FrameAddress frame) {
+    const auto [known, is_new] = known_.try_emplace(frame.lookup(), false);
+    if (is_new) known->second = frame_names(Stack{{frame}}).front() == "vigil_test_hold_block";
+    return known->second;
+  }
+
+ private:
+  std::unordered_map<std::uintptr_t, bool> known_;
+};
 
 VIGIL_TEST_FUNCTION char* vigil_test_hold_block(std::size_t bytes) {
   char* block = new char[bytes];
@@ -172,15 +187,16 @@ void Collectors::dump(std::stop_token stop) {
 }
 
 void Collectors::snapshot_heap(std::stop_token stop) {
+  HeldFrames is_held;
   while (!stop.stop_requested()) {
     const auto profile = heap_->snapshot(clock_.wall_now());
     if (!profile) return failed(profile.error());
     std::int64_t held = 0;
     for (const StackSample& sample : profile->samples) {
-      const auto names = frame_names(sample.stack);
-      const bool ours =
-          std::find(names.begin(), names.end(), "vigil_test_hold_block") != names.end();
-      if (ours) held += sample.values.back();
+      const auto& frames = sample.stack.frames;
+      if (std::any_of(frames.begin(), frames.end(), std::ref(is_held))) {
+        held += sample.values.back();
+      }
     }
     {
       const std::lock_guard lock(mutex_);
