@@ -37,6 +37,13 @@ class NoStacks final : public leakwatch::StackSource {
   std::vector<leakwatch::WaitEdge> lock_waits(std::span<const pid_t>) override { return {}; }
 };
 
+// The server's only WebSocket waits for a message. A client sees the handshake's answer before that:
+// the handler's thread may then still be on its way.
+bool waits_for_message(TestServer& server) {
+  const auto tasks = server.registry.snapshot();
+  return tasks.size() == 1 && tasks[0].progressed_at == kNoDeadline;
+}
+
 }  // namespace
 
 TEST_CASE("P4.6: shutdown says 1001 to a WebSocket and waits for its answer") {
@@ -143,6 +150,7 @@ TEST_CASE("P4.6: close cuts WebSockets at once") {
                     route({}, [&](WebSocket& socket) { notes.add(socket.read_message()); }));
   WebSocketClient client(server.connect(), "/ws");
   REQUIRE(client.open());
+  REQUIRE(eventually([&] { return waits_for_message(server); }));
   server->close();
   CHECK(client.read_frame().code() == 1001);  // the goodbye still fits
   CHECK(client.ended());
@@ -165,10 +173,7 @@ TEST_CASE(
   WebSocketClient client(server.connect(), "/ws");
   client.send(kFin | kText, "hello");
   CHECK(client.read_frame().payload == "hello");
-  const auto waits = [&] {
-    const auto tasks = server.registry.snapshot();
-    return tasks.size() == 1 && tasks[0].progressed_at == kNoDeadline;
-  };
+  const auto waits = [&] { return waits_for_message(server); };
   REQUIRE(eventually(waits));
   CHECK(server.registry.snapshot()[0].stalled_after == 30s);
   watchdog->step(in(24h));
