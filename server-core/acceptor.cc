@@ -12,6 +12,7 @@
 #include <new>
 
 #include "base/placeholder.h"
+#include "base/process_counts.h"
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
 #include "server-core/poller.h"
@@ -86,7 +87,7 @@ Result<void> Acceptor::open() {
     if (!opened) return std::move(opened).error();
     unix_ = *std::move(opened);
   }
-  reserve_ = take_placeholder();
+  if (spare_descriptors(1) > 0) reserve_ = take_placeholder();
   lent_.store(options.descriptors_reserved);
   restock_now();
   return {};
