@@ -31,12 +31,34 @@ bool has(const std::string& text, const std::string& part) {
 
 }  // namespace
 
-TEST_CASE("P8.3 RLIMIT_NOFILE=10: the program keeps its ten, and the agent answers") {
+TEST_CASE(
+    "P8.3 RLIMIT_NOFILE=10: the program keeps its ten, and the agent answers with what it can") {
+  const auto opened_by = [](const Environment& environment) {
+    return Subprocess(limited("exec 3>&- 4>&- 10>&-; ulimit -n 10", "open-many"), environment)
+        .wait()
+        .out;
+  };
+  const std::string alone = opened_by({});
+  CHECK(has(alone, "opened "));
+  CHECK(opened_by(only_the_target()) == alone);
+
   Subprocess program(limited("ulimit -n 10", "close-all"), only_the_target());
   REQUIRE(program.wait_for_out("closed"));
   const auto debug = address_in(program.err());
+  CHECK(http_get(debug, "/debug/pprof/").status == 200);
+  CHECK(http_get(debug, kDump).status == 200);
+  // Each module's file is one more, so a profile may be refused; it is answered, and the program goes on.
+  CHECK(http_get(debug, "/debug/pprof/profile?seconds=1").status != 0);
+  CHECK(http_get(debug, "/debug/pprof/").status == 200);
+}
+
+TEST_CASE("P8.3 RLIMIT_NOFILE=40 is enough for every page, whatever the program uses up") {
+  Subprocess program(limited("ulimit -n 40", "close-all"), only_the_target());
+  REQUIRE(program.wait_for_out("closed"));  // it has taken all numbers for itself
+  const auto debug = address_in(program.err());
   CHECK(has(http_get(debug, kDump).body, "close_all"));
   CHECK(http_get(debug, "/debug/pprof/profile?seconds=1").status == 200);
+  CHECK(http_get(debug, "/debug/pprof/heap").status == 200);
 }
 
 TEST_CASE("P8.3 RLIMIT_AS=300 MB: the program runs without the agent, which says so") {

@@ -19,7 +19,7 @@ FUNCTIONS = {
     "nginx": ("ngx_",),
     "redis": ("processCommand", "aeMain"),
     "mariadb": ("mysql_execute_command", "dispatch_command", "do_command"),
-    "dnsdist": ("processQuery", "udpClientThread"),
+    "dnsdist": ("processQuery",),
     "node": ("uv_", "node::", "v8::"),
 }
 

@@ -90,6 +90,14 @@ int close_all() {
   wait_for_the_end();
 }
 
+// How many files it can open.
+int open_many() {
+  int opened = 0;
+  while (::open("/dev/null", O_RDONLY) >= 0) ++opened;
+  say("opened " + std::to_string(opened));
+  return 0;
+}
+
 // The classic way: two forks, a session, everything closed. The daemon's number goes to `file`.
 int daemonize(const char* file) {
   if (::fork() != 0) ::_exit(0);
@@ -329,6 +337,7 @@ int run(int count, char** arguments) {
   const std::string mode = count > 1 ? arguments[1] : "";
   const char* const word = count > 2 ? arguments[2] : "";
   if (mode == "facts") return facts();
+  if (mode == "open-many") return open_many();
   if (mode == "close-all") return close_all();
   if (mode == "daemonize") return daemonize(word);
   if (mode == "daemon") return daemonize_by_the_library(word);
