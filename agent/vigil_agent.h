@@ -22,17 +22,17 @@ extern "C" {
  * "name=value", separated by spaces, which stand in front of the variables: listen=127.0.0.1:6060 for
  * VIGIL_LISTEN=127.0.0.1:6060. 0: it serves. -1: it does not; `error` (`error_bytes` long, or NULL) says why, in one
  * line that is cut to fit. Also -1 where it runs already, and where neither settings nor environment say listen. */
-int vigil_agent_start(const char *settings, char *error, unsigned long error_bytes);
+int vigil_agent_start(const char* settings, char* error, unsigned long error_bytes);
 
 /* Stops it; captures in progress end early. Nothing if it does not run. It may be started again. */
 void vigil_agent_stop(void);
 
 /* Where it serves: "127.0.0.1:6060", or "unix:/path" where it has no port, into `address` (cut to `address_bytes`), with the length of the whole, which is 0
  * when it does not run. */
-unsigned long vigil_agent_address(char *address, unsigned long address_bytes);
+unsigned long vigil_agent_address(char* address, unsigned long address_bytes);
 
 /* "0.1.0". */
-const char *vigil_agent_version(void);
+const char* vigil_agent_version(void);
 
 #ifdef __cplusplus
 }

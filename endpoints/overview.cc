@@ -115,8 +115,9 @@ std::string figures(const Overview& overview) {
   out += figure("descriptors", fmt::to_string(metrics.process.open_fds),
                 fmt::format("of {}", metrics.process.max_fds));
   out += figure("connections", fmt::to_string(open));
-  out += figure("tasks", fmt::to_string(metrics.tasks.live),
-                fmt::format("{} older than 1 s", metrics.task_ages.older_than(std::chrono::seconds(1))));
+  out += figure(
+      "tasks", fmt::to_string(metrics.tasks.live),
+      fmt::format("{} older than 1 s", metrics.task_ages.older_than(std::chrono::seconds(1))));
   out += fmt::format(
       "<div class=\"figure{}\"><b>{}</b><span>stuck now</span><small>{}</small></div>\n",
       metrics.watchdog.stuck_now > 0 ? " bad" : "", metrics.watchdog.stuck_now,

@@ -92,7 +92,9 @@ std::size_t HeapCollector::KeyHash::operator()(const Key& key) const {
 }
 
 HeapCollector::HeapCollector(Modules& modules, Unwinder& unwinder)
-    : modules_(modules), unwinder_(unwinder), numbering_(heap_recorder.last_ticket.fetch_add(1) + 1) {}
+    : modules_(modules),
+      unwinder_(unwinder),
+      numbering_(heap_recorder.last_ticket.fetch_add(1) + 1) {}
 
 HeapCollector::~HeapCollector() { stop(); }
 

@@ -117,7 +117,7 @@ class Poller {
   std::atomic<pid_t> leader_{0};
 
   std::mutex inbox_mutex_;
-  ConnectionList inbox_;  // guarded by inbox_mutex_
+  ConnectionList inbox_;                                   // guarded by inbox_mutex_
   std::vector<std::shared_ptr<ListingRequest>> listings_;  // guarded by inbox_mutex_
 
   // The leader's.

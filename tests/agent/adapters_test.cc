@@ -1,14 +1,15 @@
 // The debug pages inside servers that are not ours: cpp-httplib's and one on Boost.Beast.
 #include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/write.hpp>
-#include <chrono>
-#include <memory>
-#include <string>
-#include <thread>
 
 #include "agent/adapters/beast_mount.h"
 #include "agent/adapters/httplib_mount.h"

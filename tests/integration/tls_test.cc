@@ -151,7 +151,8 @@ TEST_CASE("TLS: ALPN chooses HTTP/2 for curl and h2load, and HTTP/1.1 where that
   CHECK(has(demo.debug_get("/metrics").body, "vigil_http2_connections_total{server=\"main\"} 5"));
 }
 
-TEST_CASE("with --h2-only curl is served over HTTP/2 and refused over HTTP/1.1, with TLS and without") {
+TEST_CASE(
+    "with --h2-only curl is served over HTTP/2 and refused over HTTP/1.1, with TLS and without") {
   const std::vector<std::string> version = {"-w", "%{http_version} %{http_code}"};
   const auto with = [&](const char* option) {
     std::vector<std::string> options = version;
