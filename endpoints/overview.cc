@@ -347,10 +347,7 @@ std::string overview_html(const Overview& overview) {
 }
 
 Page overview_page(const PageRequest&, const Services& services) {
-  Page page;
-  page.content_type = "text/html; charset=utf-8";
-  page.body = overview_html(overview_of(services));
-  return page;
+  return html_page(overview_html(overview_of(services)));
 }
 
 }  // namespace vigil::endpoints

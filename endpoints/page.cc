@@ -14,6 +14,13 @@ Page text_page(std::string body) {
   return page;
 }
 
+Page html_page(std::string document) {
+  Page page;
+  page.content_type = "text/html; charset=utf-8";
+  page.body = std::move(document);
+  return page;
+}
+
 Page error_page(int status, std::string_view message) {
   Page page;
   page.status = status;

@@ -43,6 +43,8 @@ struct Page {
 
 // A text/plain page, the most common kind.
 Page text_page(std::string body);
+// A whole HTML document.
+Page html_page(std::string document);
 
 // An error page as Go's pprof handlers write it: the message and a line end, text/plain,
 // X-Go-Pprof: 1.

@@ -312,9 +312,7 @@ Page index_page(const PageRequest&, const Services& services) {
     fmt::format_to(std::back_inserter(descriptions), "<li><b>{}:</b> {}</li>\n", name,
                    html_escaped(entry.description));
   }
-  Page page;
-  page.content_type = "text/html; charset=utf-8";
-  page.body = fmt::format(R"(<!DOCTYPE html>
+  return html_page(fmt::format(R"(<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -341,8 +339,7 @@ code {{ font-size: 90% }}
 </body>
 </html>
 )",
-                          rows, descriptions);
-  return page;
+                               rows, descriptions));
 }
 
 Page unknown_page(std::string_view path) {

@@ -61,12 +61,8 @@ Page profile_page(const sampler::StackProfile& collected, ProfileFormat format,
       return text_page(sampler::render_debug_text(profile));
     case ProfileFormat::kFolded:
       return text_page(sampler::render_folded(profile, folded_column(profile, request)));
-    case ProfileFormat::kFlame: {
-      Page page;
-      page.content_type = "text/html; charset=utf-8";
-      page.body = sampler::render_flame_page(profile);
-      return page;
-    }
+    case ProfileFormat::kFlame:
+      return html_page(sampler::render_flame_page(profile));
     case ProfileFormat::kProto:
       break;
   }

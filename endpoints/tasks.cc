@@ -377,13 +377,6 @@ ordered_json tasks_json(const std::vector<TaskInfo>& tasks, const TaskStates& st
           {"tasks", std::move(list)}};
 }
 
-Page html_page(std::string body) {
-  Page page;
-  page.content_type = "text/html; charset=utf-8";
-  page.body = std::move(body);
-  return page;
-}
-
 }  // namespace
 
 Page tasks_page(const PageRequest& request, const Services& services) {
