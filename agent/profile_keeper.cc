@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "base/signal_mask.h"
 #include "base/text.h"
 #include "endpoints/metrics.h"
 #include "endpoints/profiles.h"
@@ -59,6 +60,7 @@ ProfileKeeper::ProfileKeeper(const KeepProfilesOptions& options,
 ProfileKeeper::~ProfileKeeper() = default;
 
 Result<void> ProfileKeeper::start() {
+  const SignalMaskGuard guard = SignalMaskGuard::program_signals();
   try {
     thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
   } catch (const std::system_error&) {

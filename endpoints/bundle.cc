@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include "base/signal_mask.h"
 #include "endpoints/about.h"
 #include "endpoints/conns.h"
 #include "endpoints/contention.h"
@@ -87,6 +88,7 @@ class Capture {
  public:
   Capture(const BundleFile& file, int seconds, std::stop_token stop, const Services& services)
       : file_(file) {
+    const SignalMaskGuard guard = SignalMaskGuard::program_signals();
     try {
       thread_ = std::thread([this, seconds, stop, &services] {
         page_ = render(file_, fmt::format("seconds={}", seconds), stop, services);

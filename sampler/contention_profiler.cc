@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/signal_mask.h"
 #include "sampler/contention/tables_setup.h"
 #include "sampler/contention/ticks.h"
 #include "sampler/contention/wait_recorder.h"
@@ -144,6 +145,7 @@ class ContentionProfiler::Impl {
 
 void ContentionProfiler::Impl::start() {
   contention::note_creations(true);
+  const SignalMaskGuard guard = SignalMaskGuard::program_signals();
   thread_ = std::thread([this] { run(); });
 }
 

@@ -2,6 +2,10 @@
 #include <sys/resource.h>
 
 #include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "tests/integration/process_facts.h"
@@ -13,6 +17,26 @@ namespace vigil::test {
 namespace {
 
 using namespace std::chrono_literals;
+
+TEST_CASE("no thread that only works for vigil takes a signal of the program") {
+  Demo demo({"--keep-profiles=1h"});
+  const std::string tasks = "/proc/" + std::to_string(demo.process().pid()) + "/task";
+  const std::set<std::string> ours = {"vglock",         "vigil-heap",     "vigil-keeper",
+                                      "vigil-watchdog", "vigil-callback", "vigil-monitor"};
+  std::set<std::string> seen;
+  for (const auto& entry : std::filesystem::directory_iterator(tasks)) {
+    std::string name;
+    std::getline(std::ifstream(entry.path() / "comm"), name);
+    if (!ours.contains(name)) continue;
+    INFO(name);
+    const pid_t thread = std::stoi(entry.path().filename());
+    CHECK((status_number(thread, "SigBlk", 16) >> (SIGUSR1 - 1) & 1) == 1);
+    seen.insert(name);
+  }
+  CHECK(seen.contains("vglock"));
+  CHECK(seen.contains("vigil-keeper"));
+  CHECK(seen.contains("vigil-watchdog"));
+}
 
 TEST_CASE("P3.4: at RLIMIT_NOFILE newcomers are told, the process rests, and recovers within 3 s") {
   Demo demo;
