@@ -14,6 +14,7 @@
 #include "endpoints/metrics.h"
 #include "endpoints/profiles.h"
 #include "endpoints/snapshots.h"
+#include "sampler/own_wait.h"
 
 namespace vigil {
 namespace {
@@ -71,6 +72,7 @@ Result<void> ProfileKeeper::start() {
 }
 
 void ProfileKeeper::run(std::stop_token stop) {
+  const sampler::OwnWait all_its_life;
   while (!stop.stop_requested()) {
     try {
       step(stop);

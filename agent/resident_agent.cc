@@ -18,6 +18,7 @@
 #include "agent/own_descriptors.h"
 #include "agent/resident_log.h"
 #include "base/signal_mask.h"
+#include "sampler/own_wait.h"
 
 namespace vigil {
 namespace {
@@ -103,6 +104,7 @@ void ResidentAgent::State::answer(Result<void> result) {
 }
 
 void ResidentAgent::State::wait_for_stop() {
+  const sampler::OwnWait all_its_life;
   std::unique_lock lock(mutex);
   changed.wait(lock, [this] { return stopping; });
 }

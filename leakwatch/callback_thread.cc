@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/signal_mask.h"
+#include "sampler/own_wait.h"
 
 namespace vigil::leakwatch {
 
@@ -69,7 +70,10 @@ CallbackThread::~CallbackThread() {
 void CallbackThread::run(const std::shared_ptr<State>& state) {
   std::unique_lock lock(state->mutex);
   for (;;) {
-    state->changed.wait(lock, [&] { return state->stopping || !state->queue.empty(); });
+    {
+      const sampler::OwnWait idle;
+      state->changed.wait(lock, [&] { return state->stopping || !state->queue.empty(); });
+    }
     if (state->stopping) break;
     std::function<void()> call = std::move(state->queue.front());
     state->queue.pop_front();

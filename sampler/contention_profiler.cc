@@ -17,6 +17,7 @@
 #include "sampler/contention/tables_setup.h"
 #include "sampler/contention/ticks.h"
 #include "sampler/contention/wait_recorder.h"
+#include "sampler/own_wait.h"
 #include "sampler/proc_thread.h"
 #include "sampler/sigsafe/raw_syscall.h"
 #include "sampler/wait_table.h"
@@ -161,7 +162,7 @@ void ContentionProfiler::Impl::stop() {
 
 void ContentionProfiler::Impl::run() {
   pthread_setname_np(pthread_self(), "vglock");
-  contention::HookGuard::enter_for_ever();
+  const OwnWait all_its_life;
   // Not a condition variable: the hooks, which wake this thread, cannot notify one.
   contention::TickScale ticks;
   while (!stopping_.load()) {

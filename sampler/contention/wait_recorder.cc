@@ -147,7 +147,6 @@ void record(const Site& site, std::int64_t delay_ns, double count) noexcept {
 HookGuard::HookGuard() noexcept { ++hook_depth; }
 HookGuard::~HookGuard() { --hook_depth; }
 bool HookGuard::inside() noexcept { return hook_depth != 0; }
-void HookGuard::enter_for_ever() noexcept { ++hook_depth; }
 
 extern "C" {
 // sampler/own_wait.h, which refers to them weakly.

@@ -31,8 +31,6 @@ class HookGuard {
   HookGuard& operator=(const HookGuard&) = delete;
 
   static bool inside() noexcept;
-  // For good: the collector's own thread.
-  static void enter_for_ever() noexcept;
 };
 
 // One wait, from construction to destruction; a cancelled thread's ends too. With `lock`, its
