@@ -7,7 +7,9 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <stdexcept>
 
+#include "base/text.h"
 #include "base/thread_id.h"
 #include "sampler/labels.h"
 #include "tests/stress/collectors.h"
@@ -146,8 +148,11 @@ void run_matrix(Collectors& collectors, std::span<const Disturbance> all, int th
 }
 
 Duration stress_time() {
-  const char* seconds = std::getenv("VIGIL_STRESS_SECONDS");
-  return std::chrono::seconds(seconds == nullptr ? 4 : std::atoi(seconds));
+  const char* const text = std::getenv("VIGIL_STRESS_SECONDS");
+  if (text == nullptr) return std::chrono::seconds(4);
+  const auto seconds = parse_integer(text, 1, 24 * 60 * 60);
+  if (!seconds) throw std::invalid_argument("VIGIL_STRESS_SECONDS: " + seconds.error().message());
+  return std::chrono::seconds(*seconds);
 }
 
 TEST_CASE("P6.1 race matrix: each disturbance by itself, on two threads") {

@@ -50,6 +50,13 @@ std::vector<std::string> merged_environment(const std::map<std::string, std::str
   return merged;
 }
 
+// Whether `part` stands in `text` so often.
+bool holds(const std::string& text, const std::string& part, std::size_t times) {
+  std::size_t found = 0;
+  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; ++at) ++found;
+  return found >= times;
+}
+
 }  // namespace
 
 struct Subprocess::Output {
@@ -135,17 +142,11 @@ std::string Subprocess::err() const {
 }
 
 bool Subprocess::wait_for_out(const std::string& text, std::size_t times) {
-  return output_->wait_for([&] {
-    std::size_t found = 0;
-    for (std::size_t at = 0; (at = output_->out_text.find(text, at)) != std::string::npos; ++at) {
-      ++found;
-    }
-    return found >= times;
-  });
+  return output_->wait_for([&] { return holds(output_->out_text, text, times); });
 }
 
-bool Subprocess::wait_for_err(const std::string& text) {
-  return output_->wait_for([&] { return output_->err_text.find(text) != std::string::npos; });
+bool Subprocess::wait_for_err(const std::string& text, std::size_t times) {
+  return output_->wait_for([&] { return holds(output_->err_text, text, times); });
 }
 
 Finished Subprocess::wait(Duration timeout) {

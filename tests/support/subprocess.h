@@ -45,7 +45,7 @@ class Subprocess {
   // Waits until stdout or stderr contains `text`, or the program ends, or 10 s pass: whether it
   // does.
   bool wait_for_out(const std::string& text, std::size_t times = 1);
-  bool wait_for_err(const std::string& text);
+  bool wait_for_err(const std::string& text, std::size_t times = 1);
 
   // Waits for its end; kills it after `timeout` (then `signal` is SIGKILL).
   Finished wait(Duration timeout = std::chrono::seconds(60));

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -27,6 +28,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -138,6 +140,14 @@ int fork_once() {
 }
 
 // Ends with the number of children that did not.
+int number_of(std::string_view word) {
+  int number = 0;
+  const auto [end, error] = std::from_chars(word.begin(), word.end(), number);
+  if (error == std::errc() && end == word.end()) return number;
+  std::fprintf(stderr, "agent-target: %s: not a number\n", word.data());
+  std::exit(2);
+}
+
 int storm(int rounds) {
   int failed = 0;
   for (int i = 0; i < rounds; ++i) {
@@ -342,7 +352,7 @@ int run(int count, char** arguments) {
   if (mode == "daemonize") return daemonize(word);
   if (mode == "daemon") return daemonize_by_the_library(word);
   if (mode == "fork") return fork_once();
-  if (mode == "storm") return storm(std::atoi(word));
+  if (mode == "storm") return storm(number_of(word));
   if (mode == "block-signals") return block_signals();
   if (mode == "leave-main") return leave_main();
   if (mode == "not-dumpable") return not_dumpable();
@@ -358,7 +368,7 @@ int run(int count, char** arguments) {
   }
   if (mode == "spin") {
     say("spinning");
-    return target_spins(std::atof(word)) == 1 ? 1 : 0;
+    return target_spins(number_of(word)) == 1 ? 1 : 0;
   }
   return 2;
 }
