@@ -74,6 +74,14 @@ void log_reach(const AgentOptions& options, const HostPort& bound, const Logger&
 
 }  // namespace
 
+Result<AgentOptions::PortTaken> parse_port_taken(std::string_view word) {
+  using PortTaken = AgentOptions::PortTaken;
+  if (word == "next") return PortTaken::kNextFree;
+  if (word == "any") return PortTaken::kAnyFree;
+  if (word == "fail") return PortTaken::kFail;
+  return Error(ErrorCode::kInvalidArgument, "not next, any or fail");
+}
+
 Result<void> check_debug_reach(const AgentOptions& options) {
   if (options.debug_listen.host.empty() && options.debug_unix.empty()) {
     return Error(ErrorCode::kInvalidArgument,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 
 #include "agent/agent.h"
 #include "base/log.h"
@@ -12,6 +13,9 @@ namespace vigil {
 
 // How many ports AgentOptions::PortTaken::kNextFree looks at, the one that was asked for included.
 inline constexpr int kDebugPortsTried = 20;
+
+// "next", "any" or "fail", as flags and variables have it. invalid_argument: another word. Pure.
+Result<AgentOptions::PortTaken> parse_port_taken(std::string_view word);
 
 // Whether the options name somewhere to listen, and nothing that would be reachable by accident.
 //   invalid_argument    neither an address nor a Unix socket; a token that is none (check_token())

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "agent/debug_listener.h"
 #include "base/text.h"
 
 namespace vigil {
@@ -56,15 +57,10 @@ Result<void> set_listen(ResidentOptions& options, std::string_view text) {
 }
 
 Result<void> set_port_taken(ResidentOptions& options, std::string_view text) {
-  using Taken = AgentOptions::PortTaken;
-  constexpr std::array<std::pair<std::string_view, Taken>, 3> kChoices = {
-      {{"next", Taken::kNextFree}, {"any", Taken::kAnyFree}, {"fail", Taken::kFail}}};
-  for (const auto& [name, choice] : kChoices) {
-    if (text != name) continue;
-    options.agent.debug_port_taken = choice;
-    return {};
-  }
-  return refuse("not next, any or fail");
+  const auto taken = parse_port_taken(text);
+  if (!taken) return taken.error();
+  options.agent.debug_port_taken = *taken;
+  return {};
 }
 
 // "1" or "0".
@@ -171,8 +167,8 @@ Result<std::optional<ResidentOptions>> agent_environment(const EnvironmentLookup
   }
   const char* const owner = lookup(kOwnerVariable);
   constexpr std::int64_t kProcessMax = 0x7FFF'FFFF;
-  const bool descends = is_set(owner) && parse_integer(owner, 0, kProcessMax).ok() &&
-                        *parse_integer(owner, 0, kProcessMax) != self;
+  const auto armed_first = parse_integer(is_set(owner) ? owner : "", 0, kProcessMax);
+  const bool descends = armed_first && *armed_first != self;
   if (descends && options.follow_fork == FollowFork::kNo) return std::optional<ResidentOptions>();
   return std::optional(std::move(options));
 }

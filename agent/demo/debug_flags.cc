@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "agent/debug_listener.h"
+
 namespace demo {
 namespace {
 
@@ -41,17 +43,10 @@ FlagSetter token_file_flag(std::string& target) {
 }
 
 FlagSetter port_taken_flag(AgentOptions::PortTaken& target) {
-  using PortTaken = AgentOptions::PortTaken;
   return [&target](std::string_view text) -> Result<void> {
-    if (text == "fail") {
-      target = PortTaken::kFail;
-    } else if (text == "next") {
-      target = PortTaken::kNextFree;
-    } else if (text == "any") {
-      target = PortTaken::kAnyFree;
-    } else {
-      return Error(ErrorCode::kInvalidArgument, "not fail, next or any");
-    }
+    const auto taken = vigil::parse_port_taken(text);
+    if (!taken) return taken.error();
+    target = *taken;
     return {};
   };
 }
