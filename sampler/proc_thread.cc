@@ -170,16 +170,14 @@ std::optional<ThreadStatus> parse_thread_status(std::string_view text) {
                       strict ? ThreadStatus::Calls::kStrict : ThreadStatus::Calls::kAny};
 }
 
-std::optional<std::uint64_t> parse_run_count(std::string_view text) {
+std::optional<SchedStat> parse_schedstat(std::string_view text) {
   text = without_newline(text);
-  const auto on_cpu_ns = number_of<std::uint64_t>(take_field(text), 10);
-  const auto waiting_ns = number_of<std::uint64_t>(take_field(text), 10);
+  const auto on_cpu_ns = number_of<std::int64_t>(take_field(text), 10);
+  const auto queued_ns = number_of<std::int64_t>(take_field(text), 10);
   const auto runs = number_of<std::uint64_t>(take_field(text), 10);
-  if (!on_cpu_ns || !waiting_ns || !runs || !text.empty()) return std::nullopt;
-  // Kernels without CONFIG_SCHED_INFO write zeros; a thread that exists has run at least once to
-  // get here.
-  if (*runs == 0) return std::nullopt;
-  return runs;
+  if (!on_cpu_ns || !queued_ns || !runs || !text.empty()) return std::nullopt;
+  if (*on_cpu_ns < 0 || *queued_ns < 0) return std::nullopt;
+  return SchedStat{{Duration(*on_cpu_ns), Duration(*queued_ns)}, *runs};
 }
 
 std::string parse_wait_channel(std::string_view text) {
@@ -209,6 +207,10 @@ Result<ThreadStat> read_thread_stat(pid_t tid, const TaskDirectory* directory) {
   return read_parsed(tid, "stat", &parse_thread_stat, directory);
 }
 
+Result<SchedStat> read_schedstat(pid_t tid) {
+  return read_parsed(tid, "schedstat", &parse_schedstat);
+}
+
 Result<ThreadStatus> read_thread_status(pid_t tid) {
   return read_parsed(tid, "status", &parse_thread_status);
 }
@@ -221,9 +223,10 @@ Result<std::uint64_t> RunWitness::read() {
     const ssize_t got = pread(file_.get(), text, sizeof text, 0);
     if (got < 0) return read_failed(tid_, "schedstat", errno);
     const std::string_view seen(text, static_cast<std::size_t>(got));
-    if (const auto runs = parse_run_count(seen)) {
-      times_ = parse_thread_times(seen);
-      return *runs;
+    const auto stat = parse_schedstat(seen);
+    if (stat && stat->is_counted()) {
+      times_ = stat->times;
+      return stat->runs;
     }
   }
   Result<ThreadStatus> status = read_thread_status(tid_);
@@ -232,16 +235,6 @@ Result<std::uint64_t> RunWitness::read() {
 }
 
 Result<std::uint64_t> read_run_witness(pid_t tid) { return RunWitness(tid).read(); }
-
-std::optional<ThreadTimes> parse_thread_times(std::string_view text) {
-  text = without_newline(text);
-  const auto on_cpu_ns = number_of<std::int64_t>(take_field(text), 10);
-  const auto queued_ns = number_of<std::int64_t>(take_field(text), 10);
-  const auto runs = number_of<std::int64_t>(take_field(text), 10);
-  if (!on_cpu_ns || !queued_ns || !runs || !text.empty()) return std::nullopt;
-  if (*on_cpu_ns < 0 || *queued_ns < 0 || *runs <= 0) return std::nullopt;
-  return ThreadTimes{Duration(*on_cpu_ns), Duration(*queued_ns)};
-}
 
 Result<std::string> read_thread_name(pid_t tid) {
   Result<std::string> text = read_thread_file(tid, "comm");

@@ -86,24 +86,30 @@ struct ThreadStatus {
 std::optional<ThreadStatus> parse_thread_status(std::string_view text);
 Result<ThreadStatus> read_thread_status(pid_t tid);
 
-// `schedstat`: how often the thread was put on a processor. Empty if the text is not three numbers,
-// or the kernel does not count (all zero).
-std::optional<std::uint64_t> parse_run_count(std::string_view text);
-
-// A number that changes whenever the thread has been put on a processor: schedstat's run count,
-// else status' context switches. Two equal values around a read mean that a thread that was blocked
-// stayed blocked all the time between.
-Result<std::uint64_t> read_run_witness(pid_t tid);
-
 // What a thread has used so far.
 struct ThreadTimes {
   Duration on_cpu{};
   Duration queued{};  // runnable, but without a processor
   friend bool operator==(const ThreadTimes&, const ThreadTimes&) = default;
 };
-// From the text of `schedstat`. Nothing if it is not three numbers, or the kernel does not count
-// (all zero). Pure.
-std::optional<ThreadTimes> parse_thread_times(std::string_view text);
+
+// `schedstat`: its times, and how often it was put on a processor.
+struct SchedStat {
+  ThreadTimes times;
+  std::uint64_t runs = 0;
+
+  // Kernels without CONFIG_SCHED_INFO write zeros; a thread that exists has run at least once.
+  bool is_counted() const { return runs != 0; }
+  friend bool operator==(const SchedStat&, const SchedStat&) = default;
+};
+// Empty if the text is not three numbers from 0. Pure.
+std::optional<SchedStat> parse_schedstat(std::string_view text);
+Result<SchedStat> read_schedstat(pid_t tid);
+
+// A number that changes whenever the thread has been put on a processor: schedstat's run count,
+// else status' context switches. Two equal values around a read mean that a thread that was blocked
+// stayed blocked all the time between.
+Result<std::uint64_t> read_run_witness(pid_t tid);
 
 // The same witness of one thread, to be read again: the file stays open, so that the second read
 // costs 0.3 us. Not thread-safe.
@@ -115,7 +121,7 @@ class RunWitness {
 
   // As read_run_witness().
   Result<std::uint64_t> read();
-  // Of the last read; nothing where the kernel does not count them.
+  // Of the last read; nothing where the kernel does not count.
   std::optional<ThreadTimes> times() const { return times_; }
 
  private:

@@ -1,33 +1,8 @@
 #include "sampler/trace/run_states.h"
 
-#include <charconv>
 #include <utility>
 
-#include <fmt/format.h>
-
-#include "sampler/proc_file.h"
-#include "sampler/proc_thread.h"
-
 namespace vigil::sampler {
-namespace {
-
-template <typename Number>
-bool take_number(std::string_view& text, Number& into) {
-  while (text.starts_with(' ')) text.remove_prefix(1);
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), into);
-  if (error != std::errc()) return false;
-  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
-  return true;
-}
-
-std::optional<SchedStat> read_schedstat(pid_t thread) {
-  const std::string path = fmt::format("/proc/self/task/{}/schedstat", thread);
-  const Result<std::string> text = read_proc_file(path.c_str(), 256);
-  return text ? parse_schedstat(*text) : std::nullopt;
-}
-
-}  // namespace
-
 std::string_view run_state_name(RunState state) {
   switch (state) {
     case RunState::kRunning:
@@ -42,17 +17,6 @@ std::string_view run_state_name(RunState state) {
       return "stopped";
   }
   return "?";
-}
-
-std::optional<SchedStat> parse_schedstat(std::string_view text) {
-  SchedStat stat;
-  if (!take_number(text, stat.on_cpu_ns) || !take_number(text, stat.runnable_ns) ||
-      !take_number(text, stat.runs)) {
-    return std::nullopt;
-  }
-  if (text.ends_with('\n')) text.remove_suffix(1);
-  if (!text.empty()) return std::nullopt;
-  return stat;
 }
 
 RunState run_state(char before, char after, Duration elapsed, Duration on_cpu, Duration runnable) {
@@ -81,7 +45,7 @@ Result<std::size_t> RunStates::look(MonotonicTime now) {
 }
 
 void RunStates::look_at(pid_t thread, MonotonicTime now) {
-  const std::optional<SchedStat> stat = read_schedstat(thread);
+  const Result<SchedStat> stat = read_schedstat(thread);
   if (!stat) return;
   const auto [at, is_new] = threads_.try_emplace(thread);
   Seen& seen = at->second;
@@ -92,8 +56,8 @@ void RunStates::look_at(pid_t thread, MonotonicTime now) {
     names_[thread] = more->name;
     // The first look has nothing to compare with, and says nothing.
     if (!is_new) {
-      const Duration on_cpu(stat->on_cpu_ns - seen.last.on_cpu_ns);
-      const Duration runnable(stat->runnable_ns - seen.last.runnable_ns);
+      const Duration on_cpu = stat->times.on_cpu - seen.last.times.on_cpu;
+      const Duration runnable = stat->times.queued - seen.last.times.queued;
       const RunState state =
           run_state(seen.letter, more->state, now - seen.looked, on_cpu, runnable);
       add(seen, {thread, state, seen.looked, now, on_cpu, runnable});

@@ -27,6 +27,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "sampler/proc_thread.h"
 
 namespace vigil::sampler {
 
@@ -48,17 +49,6 @@ struct RunSlice {
   Duration on_cpu{};    // of it
   Duration runnable{};  // likewise
 };
-
-// `schedstat`, proc(5): time on a processor, time waiting for one, times put on one.
-struct SchedStat {
-  std::int64_t on_cpu_ns = 0;
-  std::int64_t runnable_ns = 0;
-  std::uint64_t runs = 0;
-
-  friend bool operator==(const SchedStat&, const SchedStat&) = default;
-};
-// Empty if the text is not three numbers. Pure.
-std::optional<SchedStat> parse_schedstat(std::string_view text);
 
 // What a thread did between two looks that found it in the states `before` and `after` (proc(5)).
 // The kernel adds a wait for a processor up when it is over: a thread that was ready to run at both

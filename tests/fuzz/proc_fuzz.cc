@@ -26,7 +26,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fuzz_require(!wait_reason(ThreadSyscall{}, stat->state).empty(), "every state has a reason");
   }
   if (const auto status = parse_thread_status(text)) (void)status->blocks(64);
-  (void)parse_run_count(text);
+  (void)parse_schedstat(text);
   (void)parse_wait_channel(text);
   // The table reads ELF headers where the text says that there are some: wherever that is.
   const ModuleTable table(parse_maps(text));

@@ -86,11 +86,11 @@ TEST_CASE("the status file") {
 }
 
 TEST_CASE("the run count, and kernels that do not count") {
-  CHECK(parse_run_count("90243 65873 2\n") == 2);
-  CHECK_FALSE(parse_run_count("0 0 0\n"));
-  CHECK_FALSE(parse_run_count("1 2\n"));
-  CHECK_FALSE(parse_run_count("1 2 3 4\n"));
-  CHECK_FALSE(parse_run_count(""));
+  CHECK(parse_schedstat("90243 65873 2\n")->runs == 2);
+  CHECK_FALSE(parse_schedstat("0 0 0\n")->is_counted());
+  CHECK_FALSE(parse_schedstat("1 2\n"));
+  CHECK_FALSE(parse_schedstat("1 2 3 4\n"));
+  CHECK_FALSE(parse_schedstat(""));
 }
 
 TEST_CASE("the wait channel") {

@@ -16,7 +16,7 @@ namespace {
 using namespace std::chrono_literals;
 
 TEST_CASE("schedstat is three numbers") {
-  CHECK(parse_schedstat("12 34 5\n") == SchedStat{12, 34, 5});
+  CHECK(parse_schedstat("12 34 5\n") == SchedStat{{12ns, 34ns}, 5});
   CHECK(parse_schedstat("0 0 0") == SchedStat{});
   for (const char* text :
        {"", "1 2", "1 2 x", "1 2 3 4", "1 2 3\n\n", "99999999999999999999 1 1"}) {
