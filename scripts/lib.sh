@@ -11,6 +11,7 @@ build_packages=(
   libprotozero-dev zlib1g-dev nlohmann-json3-dev libnghttp2-dev libssl-dev libwslay-dev libarchive-dev
   catch2 libgtest-dev libjemalloc-dev python3  # the presets configure the tests too
   libboost-dev libgrpc++-dev protobuf-compiler-grpc  # leakwatch/adapters are tested where these are found
+  libbenchmark-dev  # tests/bench/micro
 )
 # What the tour shows, beyond the build: the real pprof, and load.
 tour_packages=(golang-go curl openssl)
@@ -22,6 +23,8 @@ test_packages=(golang-go google-perftools binutils curl openssl wrk python3-yaml
 )
 # The real servers that the agent is tried on, beyond nginx and redis: with -L stress, and in scripts/bench agent.
 server_packages=(nginx redis-server redis-tools mariadb-server dnsdist)
+# What scripts/bench needs, beyond the build and those: peers, load, and the instruction counts of `scripts/bench callgrind`.
+bench_packages=(golang-go golang-golang-x-net-dev nginx nghttp2-client openssl wrk valgrind strace)
 # What scripts/fuzz needs, beyond the build: libFuzzer and the compiler that has it.
 fuzz_packages=(clang-14 libclang-rt-14-dev)
 

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "integration" / "agent"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent / "tests" / "integration" / "agent"))
 import servers  # noqa: E402: the path above
 import watching  # noqa: E402
+
+from benchmarks.tools import AGENT, table, verdict  # noqa: E402
 
 # What issue 7 asks for.
 IDLE_PERCENT_MAX, WATCHED_PERCENT_MAX, RESIDENT_MIB_MAX, START_MS_MAX = 0.5, 5.0, 8.0, 20.0
@@ -31,7 +33,7 @@ def cpu_seconds(pid):
 class Pair:
     """The same server twice, bare and preloaded, loaded in turns."""
 
-    def __init__(self, kind, library):
+    def __init__(self, kind, AGENT):
         self.bare, self.preloaded = kind(), kind()
         self.log = self.preloaded.folder / "agent.log"
         self.bare.start({})
@@ -64,11 +66,11 @@ class Pair:
             server.remove()
 
 
-def bench_idle_servers(options, library, table, verdict):
+def bench_idle_servers(options, _folder):
     rows, figures, results = ([("", "throughput lost, median %", "of rounds", "CPU a request, median % more", "resident, MiB more")],
                               [], {})
     for name in ("nginx", "redis"):
-        pair = Pair(servers.SERVERS[name], library)
+        pair = Pair(servers.SERVERS[name], AGENT)
         try:
             more = (resident_kib(pair.preloaded.profiled()) - resident_kib(pair.bare.profiled())) / 1024
             pair.turns(1, 2)
@@ -86,12 +88,12 @@ def bench_idle_servers(options, library, table, verdict):
     return {"results": results, "figures": figures}
 
 
-def bench_watched(options, library, table, verdict):
+def bench_watched(options, _folder):
     """Everything at once for `seconds` a turn: CPU at 250 Hz, heap, contention, a dump a second."""
     rows, figures, results = [("", "throughput lost, median %", "of rounds")], [], {}
     seconds = max(options["seconds"], 5)
     for name in servers.SERVERS:
-        pair = Pair(servers.SERVERS[name], library)
+        pair = Pair(servers.SERVERS[name], AGENT)
         lost, failed, wrong = [], 0, []
         try:
             pair.turns(1, 2)
@@ -123,10 +125,10 @@ def least_start_ms(environment):
     return 1000 * least
 
 
-def bench_start(_options, library, table, verdict):
+def bench_start(_options, _folder):
     bare = least_start_ms({})
-    unarmed = least_start_ms({"LD_PRELOAD": str(library)}) - bare
-    armed = least_start_ms(servers.preloaded(library, "off")) - bare
+    unarmed = least_start_ms({"LD_PRELOAD": str(AGENT)}) - bare
+    armed = least_start_ms(servers.preloaded(AGENT, "off")) - bare
     table([("start of /bin/true", "ms"), ("bare", f"{bare:.2f}"), ("the library in it", f"+{unarmed:.2f}"),
            ("with an agent that serves", f"+{armed:.2f}")])
     return {"results": {"bare_ms": bare, "unarmed_ms": unarmed, "armed_ms": armed},

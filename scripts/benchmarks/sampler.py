@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 
-import bench_sampler_big
+from benchmarks import big_library, tools
 
 MILLI = 1e3
 
@@ -32,7 +32,7 @@ def debug_get(port, path, timeout=120):
 # --- cost: what a running profile takes from a server under load
 
 
-def bench_cost(options, tools):
+def bench_cost(options, _folder):
     """Each round has every way once, each as long as the other; the server without hooks is another process."""
     seconds = max(options["seconds"], 2)
     debug = tools.free_port()
@@ -79,7 +79,7 @@ def bench_cost(options, tools):
 # --- sample: the signal handler, and the collector
 
 
-def bench_sample(_options, tools):
+def bench_sample(_options, _folder):
     print("\nA sample of a thread 30 frames deep: the handler on it, then the collector's CPU for it")
     done = subprocess.run([tools.BIN / "bench-sampler"], stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
@@ -96,7 +96,7 @@ def bench_sample(_options, tools):
 # --- dump: a thousand stuck handlers
 
 
-def bench_dump(options, tools):
+def bench_dump(options, _folder):
     count, debug = 1000, tools.free_port()
     server = tools.start_vigil(f"--debug=127.0.0.1:{debug}", "--stuck-after=10m")
     clients = []
@@ -146,8 +146,8 @@ def cpu_ms(pid, name=""):
 # --- big: the first profile of a binary of 100 MB
 
 
-def bench_big(options, tools):
-    library = bench_sampler_big.library(tools.ROOT / "build" / "bench-big", tools.say)
+def bench_big(options, _folder):
+    library = big_library.library(tools.ROOT / "build" / "bench-big", tools.say)
     megabytes = library.stat().st_size / 1e6
     first, warm, grown, cpu = [], [], [], []
     for _ in range(min(options["rounds"], 3)):

@@ -4,6 +4,8 @@ import json
 import statistics
 import subprocess
 
+from benchmarks.tools import BIN, table, verdict
+
 # Allocator: program, and by how many ns a pair may grow when sampling is on.
 ALLOCATORS = {
     "tcmalloc": ("bench-heap-tcmalloc", 2),
@@ -16,11 +18,10 @@ def measure(program, rounds):
     return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
 
 
-def bench_heap(options, bin_folder, table, verdict):
-    """`table` and `verdict` are those of scripts/bench."""
-    results = {"glibc": measure(bin_folder / "bench-heap-glibc", options["rounds"])}
+def bench_heap(options, _folder):
+    results = {"glibc": measure(BIN / "bench-heap-glibc", options["rounds"])}
     for name, (program, _) in ALLOCATORS.items():
-        results[name] = measure(bin_folder / program, options["rounds"])
+        results[name] = measure(BIN / program, options["rounds"])
     print("\nHeap sampling, one in 512 KiB: CPU ns for a malloc/free pair of 16 to 1,024 bytes (249 on average)")
     table([("", "off", "on", "on, with the collector's thread")] +
           [(name, *(f"{r[key]:.2f}" for key in ("off_ns", "on_ns", "on_with_collector_ns"))) for name, r in results.items()])
