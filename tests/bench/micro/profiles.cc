@@ -1,0 +1,169 @@
+// Micro-benchmarks of the way from a captured stack to a profile's bytes.
+
+#include <benchmark/benchmark.h>
+
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "sampler/module_table.h"
+#include "sampler/pprof_encoder.h"
+#include "sampler/profile.h"
+#include "sampler/sample_table.h"
+#include "sampler/symbolizer.h"
+#include "sampler/walk_memo.h"
+
+namespace vigil::sampler {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uintptr_t kCode = 0x400000;
+constexpr std::size_t kFrames = 30;
+
+// A stack of `range` frames, each of 16 words, of which a walk reads one.
+struct Image {
+  explicit Image(std::size_t frames, std::uint64_t seed) : words(16 * frames) {
+    for (std::size_t i = 0; i < frames; ++i) words[16 * i + 15] = kCode + 64 * i + seed % 7;
+    registers.set(Register::kRip, kCode);
+    registers.set(Register::kRsp, kBase);
+  }
+  StackCopy copy() const { return {kBase, std::as_bytes(std::span(words)), 0}; }
+  Stack walk(WalkMemo& memo) const {
+    memo.begin(registers, copy());
+    Stack stack{.frames = {FrameAddress::instruction(kCode)}, .end = StackEnd::kComplete};
+    for (std::size_t at = 15; at < words.size(); at += 16) {
+      memo.saw_word(kBase + at * sizeof words[0], words[at]);
+      stack.frames.push_back(FrameAddress::return_address(words[at]));
+    }
+    memo.keep(stack);
+    return stack;
+  }
+  static constexpr std::uintptr_t kBase = 0x7000'0000;
+  std::vector<std::uint64_t> words;
+  RegisterSet registers;
+};
+
+void walk_memo_find(benchmark::State& state) {
+  WalkMemo memo;
+  const Image image(static_cast<std::size_t>(state.range(0)), 1);
+  (void)image.walk(memo);
+  for (auto _ : state) {
+    if (memo.find(image.registers, image.copy()) == nullptr) {
+      state.SkipWithError("not remembered");
+      break;
+    }
+  }
+}
+BENCHMARK(walk_memo_find)->Arg(5)->Arg(50)->Arg(500);
+
+// Addresses of this program's own code, `step` bytes apart, from a function on.
+std::vector<FrameAddress> own_addresses(std::size_t count, std::size_t step) {
+  const auto first = reinterpret_cast<std::uintptr_t>(&encode_pprof_raw);
+  std::vector<FrameAddress> addresses;
+  for (std::size_t i = 0; i < count; ++i) {
+    addresses.push_back(FrameAddress::return_address(first + step * i));
+  }
+  return addresses;
+}
+
+struct Symbols {
+  Modules modules;
+  std::shared_ptr<const ModuleTable> table = *modules.refresh();
+  std::unique_ptr<Symbolizer> symbolizer = *Symbolizer::create({});
+};
+
+void symbol_known(benchmark::State& state) {
+  Symbols symbols;
+  const auto addresses = own_addresses(256, 16);
+  for (const FrameAddress address : addresses) {
+    (void)symbols.symbolizer->symbolize(address, *symbols.table);
+  }
+  std::size_t next = 0;
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(
+        symbols.symbolizer->symbolize(addresses[next++ % addresses.size()], *symbols.table));
+  }
+}
+BENCHMARK(symbol_known);
+
+// Every address is new, in a module that is open; a fresh symbolizer, untimed, when they run out.
+void symbol_new(benchmark::State& state) {
+  auto symbols = std::make_unique<Symbols>();
+  const auto addresses = own_addresses(4096, 5);
+  std::size_t next = 1;
+  (void)symbols->symbolizer->symbolize(addresses[0], *symbols->table);
+  for (auto _ : state) {
+    if (next == addresses.size()) {
+      state.PauseTiming();
+      symbols = std::make_unique<Symbols>();
+      (void)symbols->symbolizer->symbolize(addresses[0], *symbols->table);
+      next = 1;
+      state.ResumeTiming();
+    }
+    benchmark::DoNotOptimize(symbols->symbolizer->symbolize(addresses[next++], *symbols->table));
+  }
+}
+BENCHMARK(symbol_new);
+
+Stack stack_number(std::size_t number, std::size_t frames) {
+  const std::uintptr_t first = reinterpret_cast<std::uintptr_t>(&encode_pprof_raw);
+  Stack stack{.frames = {}, .end = StackEnd::kComplete};
+  for (std::size_t i = 0; i < frames; ++i) {
+    const std::size_t which = (number >> i % 12 & 1) + 2 * i;
+    stack.frames.push_back(FrameAddress::return_address(first + 16 * which));
+  }
+  return stack;
+}
+
+// A sample of a stack that is in the table, found by its frames; then added.
+void sample_count(benchmark::State& state) {
+  SampleTable table({});
+  const Stack stack = stack_number(5, static_cast<std::size_t>(state.range(0)));
+  const ThreadWork work{work_name("GET /orders/{id}"), 1, MonotonicTime(1h), {}};
+  for (auto _ : state)
+    table.add(table.cell_of(stack, work, ""), {1, 10'000'000}, MonotonicTime(1h));
+}
+BENCHMARK(sample_count)->Arg(5)->Arg(30)->Arg(500);
+
+StackProfile profile_of(std::size_t stacks) {
+  StackProfile profile;
+  profile.name = "profile";
+  profile.sample_types = {{"samples", "count"}, {"cpu", "nanoseconds"}};
+  profile.period_type = {"cpu", "nanoseconds"};
+  profile.period = 10'000'000;
+  for (std::size_t i = 0; i < stacks; ++i) {
+    profile.samples.push_back({stack_number(i, kFrames),
+                               {1, 10'000'000},
+                               {{"route", "/orders/" + std::to_string(i % 50), 0, {}}}});
+  }
+  return profile;
+}
+
+void profile_build(benchmark::State& state) {
+  Symbols symbols;
+  const StackProfile profile = profile_of(static_cast<std::size_t>(state.range(0)));
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(build_profile(profile, *symbols.table, symbols.symbolizer.get()));
+  }
+}
+BENCHMARK(profile_build)->RangeMultiplier(10)->Range(10, 1000)->Unit(benchmark::kMicrosecond);
+
+void profile_encode(benchmark::State& state) {
+  Symbols symbols;
+  const Profile profile = build_profile(profile_of(static_cast<std::size_t>(state.range(0))),
+                                        *symbols.table, symbols.symbolizer.get());
+  for (auto _ : state) benchmark::DoNotOptimize(encode_pprof(profile));
+}
+BENCHMARK(profile_encode)->RangeMultiplier(10)->Range(10, 1000)->Unit(benchmark::kMicrosecond);
+
+void profile_encode_raw(benchmark::State& state) {
+  Symbols symbols;
+  const Profile profile = build_profile(profile_of(static_cast<std::size_t>(state.range(0))),
+                                        *symbols.table, symbols.symbolizer.get());
+  for (auto _ : state) benchmark::DoNotOptimize(encode_pprof_raw(profile));
+}
+BENCHMARK(profile_encode_raw)->RangeMultiplier(10)->Range(10, 1000)->Unit(benchmark::kMicrosecond);
+
+}  // namespace
+}  // namespace vigil::sampler
