@@ -1,12 +1,12 @@
-"""Makes a shared library of 100 MB with debug information, for `scripts/bench sampler --only=big`."""
+"""Makes shared libraries of 1 to 500 MB with debug information, for `scripts/bench sampler --only=big` and `curves`."""
 
 import concurrent.futures
 import os
 import subprocess
 
-UNITS = 16  # the size of each is that of a large source file of a large program: some 6 MB
-FUNCTIONS = 2900  # of a unit; each with a type of its own
-BYTES_MIN = 100_000_000
+# Megabytes: units of source, functions in each (a type of its own for each), how often they are in it. A unit of 2,900 functions is
+# as large as that of a large source file of a large program: some 6 MB.
+SIZES = {1: (1, 440, 1), 10: (2, 2200, 1), 100: (16, 2900, 1), 500: (16, 2900, 5)}
 
 TYPE = """
 struct T{u}_{f} {{
@@ -27,17 +27,17 @@ struct T{u}_{f} {{
 """
 
 
-def unit_source(unit):
+def unit_source(unit, functions):
     text = "namespace big {\n"
-    text += "".join(TYPE.format(u=unit, f=f) for f in range(FUNCTIONS)) + "}\n"
-    text += f"long (*const unit_{unit}[])(long) = {{" + ",".join(f"&big::f{unit}_{f}" for f in range(FUNCTIONS)) + "};\n"
+    text += "".join(TYPE.format(u=unit, f=f) for f in range(functions)) + "}\n"
+    text += f"long (*const unit_{unit}[])(long) = {{" + ",".join(f"&big::f{unit}_{f}" for f in range(functions)) + "};\n"
     return text + f"extern long (*const* const table_{unit})(long);\nlong (*const* const table_{unit})(long) = unit_{unit};\n"
 
 
-def main_source():
-    externs = "".join(f"extern long (*const* const table_{u})(long);\n" for u in range(UNITS))
-    fill = "".join(f"    for (int f = 0; f < {FUNCTIONS}; ++f) big_functions[at++] = table_{u}[f];\n" for u in range(UNITS))
-    total = UNITS * FUNCTIONS
+def main_source(tables, functions):
+    externs = "".join(f"extern long (*const* const {table})(long);\n" for table in tables)
+    fill = "".join(f"    for (int f = 0; f < {functions}; ++f) big_functions[at++] = {table}[f];\n" for table in tables)
+    total = len(tables) * functions
     return (f"{externs}extern \"C\" {{\nlong (*big_functions[{total}])(long);\nextern const unsigned big_functions_count;\n"
             f"const unsigned big_functions_count = {total};\n}}\nnamespace {{\nstruct Fill {{\n  Fill() {{\n    int at = 0;\n"
             f"{fill}  }}\n}} fill;\n}}\n")
@@ -50,22 +50,34 @@ def compile_unit(folder, name):
     return folder / f"{name}.o"
 
 
-def library(folder, say):
+def copy_of(folder, unit, number):
+    """The unit once more, with another name for its table: units of their own for linker and debugger, made in a moment."""
+    made = folder / f"unit_{unit}_{number}.o"
+    subprocess.run(["objcopy", f"--redefine-sym=table_{unit}=table_{unit}_{number}", folder / f"unit_{unit}.o", made], check=True)
+    return made
+
+
+def library(folder, say, megabytes=100):
     """Its path; made once and kept."""
-    made = folder / "libbig.so"
-    if made.exists() and made.stat().st_size >= BYTES_MIN:
+    units, functions, copies = SIZES[megabytes]
+    made = folder / f"libbig-{megabytes}.so"
+    bytes_min = megabytes * 1_000_000
+    if made.exists() and made.stat().st_size >= bytes_min:
         return made
     folder.mkdir(parents=True, exist_ok=True)
-    say(f"Making a library of 100 MB in {folder}, once: some minutes …")
-    names = [f"unit_{u}" for u in range(UNITS)]
+    say(f"Making a library of {megabytes} MB in {folder}, once{': some minutes' if units > 2 else ''} …")
+    names = [f"unit_{u}" for u in range(units)]
+    tables = [f"table_{u}" for u in range(units)]
     for u, name in enumerate(names):
-        (folder / f"{name}.cc").write_text(unit_source(u))
-    (folder / "main.cc").write_text(main_source())
+        (folder / f"{name}.cc").write_text(unit_source(u, functions))
+    tables += [f"table_{u}_{number}" for number in range(1, copies) for u in range(units)]
+    (folder / "main.cc").write_text(main_source(tables, functions))
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(lambda name: compile_unit(folder, name), [*names, "main"]))
+    objects += [copy_of(folder, u, number) for number in range(1, copies) for u in range(units)]
     subprocess.run(["g++", "-shared", "-Wl,--build-id=sha1", "-o", made, *objects], check=True)
     for leftover in [*folder.glob("*.o"), *folder.glob("*.cc")]:
         leftover.unlink()
-    if made.stat().st_size < BYTES_MIN:
+    if made.stat().st_size < bytes_min:
         raise RuntimeError(f"{made} has {made.stat().st_size} bytes only")
     return made

@@ -4,13 +4,16 @@
 
 #include <array>
 #include <memory>
+#include <random>
 #include <vector>
 
 #include "sampler/module_table.h"
+#include "sampler/own_capture.h"
 #include "sampler/pprof_encoder.h"
 #include "sampler/profile.h"
 #include "sampler/sample_table.h"
 #include "sampler/symbolizer.h"
+#include "sampler/unwinder.h"
 #include "sampler/walk_memo.h"
 
 namespace vigil::sampler {
@@ -56,6 +59,67 @@ void walk_memo_find(benchmark::State& state) {
   }
 }
 BENCHMARK(walk_memo_find)->Arg(5)->Arg(50)->Arg(500);
+
+Stack walk(Unwinder& unwinder, const OwnCapture& capture) {
+  return unwinder.unwind(capture.registers, capture.stack, kFramesMax);
+}
+
+// Which of two functions a level calls is in the bits of `path`, so that few stacks are equal.
+OwnCapture descend_left(std::int64_t depth, std::uint64_t path);
+OwnCapture descend_right(std::int64_t depth, std::uint64_t path);
+
+OwnCapture step(std::int64_t depth, std::uint64_t path) {
+  if (depth == 0) return capture_own_stack(512 * 1024);
+  const std::uint64_t rest = path >> 1 | path << 63;
+  return (path & 1) != 0 ? descend_left(depth - 1, rest) : descend_right(depth - 1, rest);
+}
+[[gnu::noinline]] OwnCapture descend_left(std::int64_t depth, std::uint64_t path) {
+  OwnCapture capture = step(depth, path);
+  asm volatile("");  // no tail call
+  return capture;
+}
+[[gnu::noinline]] OwnCapture descend_right(std::int64_t depth, std::uint64_t path) {
+  OwnCapture capture = step(depth, path);
+  asm volatile("" : : "r"(&capture) : "memory");
+  return capture;
+}
+
+// A stack of `range` frames that no walk has met, its code being known.
+void unwind_new(benchmark::State& state) {
+  Modules modules;
+  if (!modules.refresh()) state.SkipWithError("no modules");
+  std::vector<OwnCapture> captures;
+  std::mt19937_64 random(7);
+  for (int i = 0; i < 64; ++i) captures.push_back(step(state.range(0) - 10, random()));
+  auto fresh = std::make_unique<Unwinder>(modules);
+  std::size_t next = 0;
+  for (auto _ : state) {
+    if (next == captures.size()) {
+      state.PauseTiming();
+      fresh = std::make_unique<Unwinder>(modules);
+      // What is new in the code, not in the stack.
+      for (std::size_t i = 0; i < 4; ++i) (void)walk(*fresh, captures[i]);
+      next = 4;
+      state.ResumeTiming();
+    }
+    if (walk(*fresh, captures[next++]).end != StackEnd::kComplete) {
+      state.SkipWithError("incomplete");
+      break;
+    }
+  }
+}
+BENCHMARK(unwind_new)->Arg(15)->Arg(50)->Arg(500);
+
+// The same stack again.
+void unwind_known(benchmark::State& state) {
+  Modules modules;
+  Unwinder unwinder(modules);
+  if (!modules.refresh()) state.SkipWithError("no modules");
+  const OwnCapture capture = step(state.range(0) - 10, 0x5A5A);
+  if (walk(unwinder, capture).end != StackEnd::kComplete) state.SkipWithError("incomplete");
+  for (auto _ : state) benchmark::DoNotOptimize(walk(unwinder, capture));
+}
+BENCHMARK(unwind_known)->Arg(15)->Arg(50)->Arg(500);
 
 // Addresses of this program's own code, `step` bytes apart, from a function on.
 std::vector<FrameAddress> own_addresses(std::size_t count, std::size_t step) {

@@ -8,7 +8,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "leakwatch/task_registry.h"
+#include "leakwatch/watchdog.h"
 #include "sampler/labels.h"
+#include "tests/leakwatch/watchdog_fixture.h"
 
 namespace vigil {
 namespace {
@@ -56,6 +58,22 @@ void task_snapshot(benchmark::State& state) {
   while (!live.empty()) live.pop_back();
 }
 BENCHMARK(task_snapshot)->RangeMultiplier(10)->Range(1, 100'000);
+
+// A pass that finds nothing stuck.
+void watchdog_pass(benchmark::State& state) {
+  SystemClock clock;
+  TaskRegistry registry(clock, {.tasks_max = 128 * 1024});
+  leakwatch::test::FakeStacks stacks;
+  JsonLineSink sink(2, LogLevel::kError);
+  auto watchdog = leakwatch::Watchdog::create({.threshold = std::chrono::hours(1)}, registry,
+                                              stacks, sink, clock);
+  const auto label = registry.intern("GET /bench");
+  std::deque<Task> live;
+  for (std::int64_t i = 0; i < state.range(0); ++i) live.emplace_back(registry, label);
+  for (auto _ : state) (*watchdog)->step(clock.now());
+  while (!live.empty()) live.pop_back();
+}
+BENCHMARK(watchdog_pass)->RangeMultiplier(10)->Range(1, 100'000);
 
 void label_scope(benchmark::State& state) {
   for (auto _ : state) const LabelScope scope({{"tenant", "acme"}, {"plan", "gold"}});
