@@ -74,13 +74,16 @@ class Server:
     scheme = "http"
 
     def __init__(self, name, command, environment=None):
-        self.name = name
         self.port = free_port()
         command = [str(part).replace("@PORT@", str(self.port)) for part in command]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **(environment or {})})
-        _running.append(self)
+        self.adopt(name, subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **(environment or {})}))
         wait_until_accepting(self.port, self.process)
+
+    def adopt(self, name, process):
+        """For one that is started in another way (Server.__new__), and has its port set."""
+        self.name, self.process = name, process
+        _running.append(self)
 
     def pids(self):
         """The process and its children (nginx's workers)."""
@@ -147,9 +150,8 @@ def start_nginx(folder, tls=None, listen_options=""):
     configuration = pathlib.Path(folder) / "nginx.conf"
     configuration.write_text(text.replace("@PORT@", str(port)).replace("@DIR@", folder))
     server = Server.__new__(Server)
-    server.name, server.port = "nginx", port
-    server.process = subprocess.Popen(["nginx", "-c", configuration, "-p", folder], stderr=subprocess.DEVNULL)
-    _running.append(server)
+    server.port = port
+    server.adopt("nginx", subprocess.Popen(["nginx", "-c", configuration, "-p", folder], stderr=subprocess.DEVNULL))
     wait_until_accepting(port, server.process)
     return server
 
@@ -174,6 +176,7 @@ def wrk(server, path, connections, seconds, threads=1):
         die(f"{server.name} answered nothing on {path}")
     bad = re.search(r"(Non-2xx.*|Socket errors.*)", out)
     return {
+        "requests": requests,
         "requests_per_second": float(re.search(r"Requests/sec:\s+([0-9.]+)", out)[1]),
         "cpu_us": cpu / requests * 1e6,
         "p50_us": to_seconds(re.search(r"^\s+50%\s+(\S+)", out, re.M)[1]) * 1e6,
