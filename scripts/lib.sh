@@ -24,7 +24,7 @@ test_packages=(golang-go google-perftools binutils curl openssl wrk python3-yaml
 # The real servers that the agent is tried on, beyond nginx and redis: with -L stress, and in scripts/bench agent.
 server_packages=(nginx redis-server redis-tools mariadb-server dnsdist)
 # What scripts/bench needs, beyond the build and those: peers, load, and the instruction counts of `scripts/bench callgrind`.
-bench_packages=(golang-go golang-golang-x-net-dev nginx nghttp2-client openssl wrk valgrind strace linux-perf)
+bench_packages=(golang-go golang-golang-x-net-dev nginx nghttp2-client openssl wrk valgrind linux-perf)
 # What scripts/fuzz needs, beyond the build: libFuzzer and the compiler that has it.
 fuzz_packages=(clang-14 libclang-rt-14-dev)
 

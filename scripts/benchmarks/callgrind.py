@@ -1,12 +1,13 @@
 """`scripts/bench callgrind`: where the microseconds of a kept-alive GET go.
 
-Three instruments. perf says which system call, or the program, the processor was in (samples of time). valgrind's callgrind counts
-the program's own instructions by source file: exact, and the same on a loaded machine. The scheduler's account says what each thread
-took. One poller, so that what the figures are about is one thread's work.
+Three instruments. perf says which system call, or the program, the processor was in (samples of time), and counts calls.
+valgrind's callgrind counts the program's own instructions by source file: exact, and the same on a loaded machine. The
+scheduler's account says what each thread took. One poller, so that what the figures are about is one thread's work.
 """
 
 import pathlib
 import re
+import signal
 import statistics
 import subprocess
 import tempfile
@@ -15,8 +16,8 @@ import time
 from benchmarks.callgrind_file import self_costs
 from benchmarks.tools import BIN, Server, die, figure, start_vigil, table, verdict, wrk
 
-# Whose instructions they are, by source file; the first that fits. Of inlined code the file that it was written in counts, but for the
-# standard library's and fmt's, which count for the function that they are in.
+# Whose instructions they are, by source file; the first that fits. Of inlined code the file that it was written in counts, but
+# for the standard library's and fmt's, which count for the function that they are in.
 GROUPS = (
     ("parser: bytes of the head", r"llhttp|server-core/(head_rules|request_parser)"),
     ("header fields, target, query", r"server-core/(headers|url|request)\."),
@@ -119,7 +120,7 @@ def times(server, seconds, folder):
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as recorder:
         time.sleep(0.5)
         run = wrk(server, "/hello", 32, seconds)
-        recorder.send_signal(2)
+        recorder.send_signal(signal.SIGINT)
     script = subprocess.run(["perf", "script", "-i", data, "-F", "comm,ip,sym"], capture_output=True, text=True).stdout
     if not script.strip():
         die("perf recorded nothing: linux-perf, and the right to profile, are needed")
@@ -161,22 +162,30 @@ def bench_request(options, folder):
 # --- system calls, threads
 
 
-def bench_calls(options, folder):
-    """strace makes each call slow, so more connections wait at each poll: polls a request are too few."""
+CALLS = ("sendto", "sendmsg", "recvfrom", "read", "write", "epoll_wait", "epoll_ctl", "futex", "clock_gettime", "accept4")
+
+
+def bench_calls(options, _folder):
+    """By the kernel's own tracepoints: strace makes each call so slow that handlers look as if they blocked."""
     server = start_vigil("--pollers=1")
     wrk(server, "/hello", 32, 1)
-    out = pathlib.Path(folder) / "strace"
-    with subprocess.Popen(["strace", "-f", "-c", "-o", out, "-p", str(server.process.pid)], stderr=subprocess.DEVNULL) as tracer:
+    events = ",".join(["raw_syscalls:sys_enter", *(f"syscalls:sys_enter_{name}" for name in CALLS)])
+    with subprocess.Popen(["perf", "stat", "-x", ";", "-e", events, "-p", str(server.process.pid)],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as counter:
         time.sleep(0.5)
         requests = wrk(server, "/hello", 32, options["seconds"])["requests"]
-        tracer.send_signal(2)
+        counter.send_signal(signal.SIGINT)
+        rows = [line.split(";") for line in counter.stderr.read().splitlines() if line.count(";") > 3]
     server.stop()
-    calls = {row[-1]: int(row[3]) / requests for row in map(str.split, out.read_text().splitlines())
-             if len(row) >= 5 and row[3].isdigit() and row[-1] != "total"}
-    print("System calls a request, GET /hello, 32 kept-alive connections")
-    table([("", "a request")] + [(name, f"{count:.4f}") for name, count in calls.items() if count >= 0.0005])
-    return {"calls": calls, "figures": [verdict("system calls a request but for polls", sum(
-        count for name, count in calls.items() if not name.startswith("epoll")), 2.02)]}
+    counts = {row[2].replace("syscalls:sys_enter_", ""): int(row[0]) / requests for row in rows if row[0].isdigit()}
+    if "raw_syscalls:sys_enter" not in counts:
+        die("perf counted nothing: linux-perf, and the right to trace, are needed")
+    every = counts.pop("raw_syscalls:sys_enter")
+    counts["others"] = every - sum(counts.values())
+    print("System calls a request, GET /hello, 32 kept-alive connections, one poller")
+    table([("", "a request")] + [(name, f"{count:.4f}") for name, count in counts.items() if count >= 0.0005])
+    return {"calls": counts, "figures": [
+        verdict("system calls a request beside recv and send", every - counts["sendto"] - counts["recvfrom"], 0.1)]}
 
 
 def thread_ms(pid):

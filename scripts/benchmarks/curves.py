@@ -1,8 +1,8 @@
 """`scripts/bench curves`: how costs grow, from one to many.
 
-A curve is a list of points (how many, cost) and the growth that its algorithm explains. The verdict is on the factor by which the
-cost grows from one decade to the next: 1 for what does not depend on the number, 10 for what looks at each. Costs are CPU times:
-they hold on a machine that others use too.
+A curve is a list of points (how many, cost) and the growth that its algorithm explains. The verdict is on the factor by which
+the cost grows from one decade to the next: 1 for what does not depend on the number, 10 for what looks at each. Costs are CPU
+times: they hold on a machine that others use too.
 """
 
 import math
