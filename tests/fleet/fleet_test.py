@@ -189,6 +189,30 @@ class Fleet(unittest.TestCase):
         self.assertEqual(variables.pop("LD_PRELOAD"), "/vigil/libvigil_agent.so")
         self.assertEqual(set(variables) - set(re.findall(r'"(VIGIL_\w+)"', ENVIRONMENT.read_text())), set())
 
+    # In Debian's kubernetes-client, which is large and collides with the same program from elsewhere: not asked for.
+    @unittest.skipUnless(shutil.which("kubectl"), "no kubectl")
+    def test_kubectl_knows_every_field_of_the_pod(self):
+        def kubectl(text):
+            done = subprocess.run(("kubectl", "set", "env", "--local", "-f", "-", "-o", "json", "TEST=1"), input=text,
+                                  capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return json.loads(done.stdout)
+
+        def missing(wanted, got, path=""):
+            """What kubectl has dropped, because it does not know it."""
+            if isinstance(wanted, dict):
+                return [name for key in wanted for name in
+                        (missing(wanted[key], got[key], f"{path}.{key}") if key in got else [f"{path}.{key}"])]
+            if isinstance(wanted, list):
+                return [name for index, pair in enumerate(zip(wanted, got)) for name in missing(*pair, f"{path}[{index}]")]
+            return []
+
+        text = (FLEET / "kubernetes.yaml").read_text()
+        self.assertEqual(missing(yaml.safe_load(text), kubectl(text)), [])
+        wrong = text.replace("mountPath: /etc/alloy,", "mountPoint: /etc/alloy,")
+        self.assertEqual(missing(yaml.safe_load(wrong), kubectl(wrong)),
+                         [".spec.template.spec.containers[1].volumeMounts[0].mountPoint"])
+
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1])
