@@ -73,10 +73,11 @@ def watched_run(kind, library, seconds, wanted):
 
 
 def missing_functions(server, address):
-    """A profile of its own, with load: which of the functions that must be there are not."""
+    """A profile of its own, with load until it is there: which of the functions that must be there are not."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
         text = pool.submit(top, address, "/debug/pprof/profile?seconds=2")
-        server.load(2.5)
+        while not text.done():  # pprof may take longer to start than a load does
+            server.load(1)
         text = text.result()
     return [f"no {name} in the profile:\n{text[:3000]}" for name in FUNCTIONS[server.name] if name not in text]
 
