@@ -99,7 +99,7 @@ Result<void> check_debug_reach(const AgentOptions& options) {
                "the debug listener would be reachable from other machines at " +
                    format_host_port(options.debug_listen) +
                    ", and its pages show the inside of this process: bind it to 127.0.0.1 or "
-                   "[::1], or set both DebugReach::kOtherMachines and a token");
+                   "[::1], or set both DebugReach::kOtherMachines (VIGIL_EXPOSE=1) and a token");
 }
 
 Result<std::unique_ptr<http::Server>> open_debug_listener(const AgentOptions& options,

@@ -7,14 +7,18 @@
 #include <utility>
 
 #include "agent/debug_listener.h"
+#include "agent/token_file.h"
+#include "base/flags.h"
 #include "base/text.h"
 
 namespace vigil {
 namespace {
 
 // Which programs an agent is for.
-constexpr const char* kProgramVariable = "VIGIL_PROGRAM";
+constexpr std::string_view kProgramVariable = "VIGIL_PROGRAM";
 constexpr std::int64_t kHeapSampleBytesMax = std::int64_t{1} << 30;
+constexpr std::int64_t kCountMax = 1'000'000'000;
+constexpr std::int64_t kGrowthBytesMax = std::int64_t{1} << 40;
 
 Result<void> refuse(std::string what) {
   return Error(ErrorCode::kInvalidArgument, std::move(what));
@@ -63,28 +67,6 @@ Result<void> set_port_taken(ResidentOptions& options, std::string_view text) {
   return {};
 }
 
-// "1" or "0".
-template <typename T>
-Result<void> set_switch(T& target, T on, T off, std::string_view text) {
-  if (text != "0" && text != "1") return refuse("not 0 or 1");
-  target = text == "1" ? on : off;
-  return {};
-}
-
-Result<void> set_duration(Duration& target, std::string_view text) {
-  const auto duration = parse_duration(text);
-  if (!duration) return duration.error();
-  target = *duration;
-  return {};
-}
-
-Result<void> set_heap_sample(ResidentOptions& options, std::string_view text) {
-  const auto bytes = parse_integer(text, 0, kHeapSampleBytesMax);
-  if (!bytes) return bytes.error();
-  options.agent.heap_sample_bytes = *bytes;
-  return {};
-}
-
 Result<void> set_log(ResidentOptions& options, std::string_view text) {
   if (text != "stderr" && text != "off" && !text.starts_with('/')) {
     return refuse("not stderr, off or the absolute path of a file");
@@ -93,33 +75,92 @@ Result<void> set_log(ResidentOptions& options, std::string_view text) {
   return {};
 }
 
-struct Variable {
-  const char* name;
-  Result<void> (*set)(ResidentOptions& options, std::string_view text);
-};
+Result<void> set_token_file(ResidentOptions& options, std::string_view text) {
+  if (!text.starts_with('/')) return refuse("not the absolute path of a file");
+  options.token_file = text;
+  return {};
+}
+
+// A setter of the whole options as that of a variable.
+template <Result<void> (*kSet)(ResidentOptions&, std::string_view)>
+FlagSetter whole(ResidentOptions& options) {
+  return [&options](std::string_view text) { return kSet(options, text); };
+}
+
+using Options = ResidentOptions;
+constexpr FlagChoice<FollowFork> kFollowNot{"0", FollowFork::kNo};
+constexpr FlagChoice<FollowFork> kFollow{"1", FollowFork::kYes};
 
 constexpr std::array kVariables = {
-    Variable{"VIGIL_LISTEN", set_listen},
-    Variable{"VIGIL_PORT_TAKEN", set_port_taken},
-    Variable{"VIGIL_FOLLOW_FORK",
-             [](ResidentOptions& options, std::string_view text) {
-               return set_switch(options.follow_fork, FollowFork::kYes, FollowFork::kNo, text);
-             }},
-    Variable{"VIGIL_STUCK_AFTER",
-             [](ResidentOptions& options, std::string_view text) {
-               return set_duration(options.agent.stuck_after, text);
-             }},
-    Variable{"VIGIL_HEAP_SAMPLE", set_heap_sample},
-    Variable{"VIGIL_CONTENTION_RATE",
-             [](ResidentOptions& options, std::string_view text) {
-               return set_duration(options.agent.contention_rate, text);
-             }},
-    Variable{"VIGIL_ALLOW_CHANGES",
-             [](ResidentOptions& options, std::string_view text) {
-               using Changes = AgentOptions::Changes;
-               return set_switch(options.agent.changes, Changes::kAllowed, Changes::kRefused, text);
-             }},
-    Variable{"VIGIL_LOG", set_log},
+    AgentVariable{"VIGIL_LISTEN", "A:P", "where the debug pages are (127.0.0.1:6060)",
+                  whole<set_listen>},
+    AgentVariable{"VIGIL_PROGRAM", "NAME,…", "only in programs of these names (any)",
+                  [](Options&) -> FlagSetter {
+                    return [](std::string_view) {
+                      return Result<void>();
+                    };  // read by whom it keeps out
+                  }},
+    AgentVariable{"VIGIL_PORT_TAKEN", "next|any|fail", "what to do when that port is taken (next)",
+                  whole<set_port_taken>},
+    AgentVariable{"VIGIL_TOKEN_FILE", "FILE",
+                  "its first line is the token that requests must carry (none)",
+                  whole<set_token_file>},
+    AgentVariable{"VIGIL_EXPOSE", "0|1", "whether other machines may reach them, with a token (0)",
+                  [](Options& options) {
+                    using Reach = AgentOptions::DebugReach;
+                    return choice_flag<Reach>(options.agent.debug_reach, {"0", Reach::kThisMachine},
+                                              {"1", Reach::kOtherMachines});
+                  }},
+    AgentVariable{"VIGIL_ALLOW_CHANGES", "0|1", "whether a POST may change rates (0)",
+                  [](Options& options) {
+                    using Changes = AgentOptions::Changes;
+                    return choice_flag<Changes>(options.agent.changes, {"0", Changes::kRefused},
+                                                {"1", Changes::kAllowed});
+                  }},
+    AgentVariable{"VIGIL_FOLLOW_FORK", "0|1", "an agent in each child process too (0)",
+                  [](Options& options) {
+                    return choice_flag<FollowFork>(options.follow_fork, kFollowNot, kFollow);
+                  }},
+    AgentVariable{"VIGIL_STUCK_AFTER", "DURATION", "flag tasks older than this (5s; 0: never)",
+                  [](Options& options) { return duration_flag(options.agent.stuck_after); }},
+    AgentVariable{"VIGIL_WATERMARK_TASKS", "N", "log more tasks at once, with a dump (0: no limit)",
+                  [](Options& options) {
+                    return size_flag(options.agent.high_watermarks.tasks, 0, kCountMax);
+                  }},
+    AgentVariable{"VIGIL_WATERMARK_THREADS", "N", "the same for threads (0)",
+                  [](Options& options) {
+                    return size_flag(options.agent.high_watermarks.threads, 0, kCountMax);
+                  }},
+    AgentVariable{"VIGIL_WATERMARK_DESCRIPTORS", "N", "the same for open descriptors (0)",
+                  [](Options& options) {
+                    return size_flag(options.agent.high_watermarks.descriptors, 0, kCountMax);
+                  }},
+    AgentVariable{"VIGIL_HEAP_SAMPLE", "BYTES", "mean bytes between heap samples (524288; 0: none)",
+                  [](Options& options) {
+                    return size_flag(options.agent.heap_sample_bytes, 0, kHeapSampleBytesMax);
+                  }},
+    AgentVariable{"VIGIL_CONTENTION_RATE", "DURATION",
+                  "of waiting a sample stands for (1ms; 0: off)",
+                  [](Options& options) { return duration_flag(options.agent.contention_rate); }},
+    AgentVariable{
+        "VIGIL_KEEP_PROFILES", "DURATION",
+        "keep a CPU profile so often for /debug/profiles (0: never)",
+        [](Options& options) { return duration_flag(options.agent.keep_profiles.every); }},
+    AgentVariable{
+        "VIGIL_KEEP_PROFILES_LENGTH", "DURATION", "of each CPU profile that is kept (10s)",
+        [](Options& options) { return duration_flag(options.agent.keep_profiles.length); }},
+    AgentVariable{"VIGIL_KEEP_WHEN_STUCK", "N", "keep profiles when so many tasks get stuck (0)",
+                  [](Options& options) {
+                    return size_flag(options.agent.keep_profiles.when_stuck_reports, 0, kCountMax);
+                  }},
+    AgentVariable{"VIGIL_KEEP_WHEN_GROWTH", "BYTES",
+                  "keep profiles when the memory grows by more in a minute (0)",
+                  [](Options& options) {
+                    return size_flag(options.agent.keep_profiles.when_resident_bytes_per_minute, 0,
+                                     kGrowthBytesMax);
+                  }},
+    AgentVariable{"VIGIL_LOG", "stderr|off|FILE", "where the agent's records go (stderr)",
+                  whole<set_log>},
 };
 
 // Whether `program` is one of the names in `list`, separated by commas.
@@ -142,25 +183,34 @@ AgentOptions agent_options_of(const ResidentOptions& options, int self) {
   return agent;
 }
 
+Result<void> load_token(ResidentOptions& options) {
+  if (options.token_file.empty() || !options.agent.debug_token.empty()) return {};
+  auto token = read_token_file(options.token_file);
+  if (!token) return std::move(token).error();
+  options.agent.debug_token = *std::move(token);
+  return {};
+}
+
+std::span<const AgentVariable> agent_variables() { return kVariables; }
+
 bool is_agent_variable(std::string_view name) {
-  return name == kProgramVariable ||
-         std::any_of(kVariables.begin(), kVariables.end(),
-                     [name](const Variable& variable) { return name == variable.name; });
+  return std::any_of(kVariables.begin(), kVariables.end(),
+                     [name](const AgentVariable& variable) { return name == variable.name; });
 }
 
 Result<std::optional<ResidentOptions>> agent_environment(const EnvironmentLookup& lookup,
                                                          std::string_view program, int self) {
   if (!is_set(lookup("VIGIL_LISTEN"))) return std::optional<ResidentOptions>();
-  if (const char* const programs = lookup(kProgramVariable); is_set(programs)) {
+  if (const char* const programs = lookup(kProgramVariable.data()); is_set(programs)) {
     if (!names(programs, program)) return std::optional<ResidentOptions>();
   }
   ResidentOptions options;
   options.program = program;
   options.agent.debug_port_taken = AgentOptions::PortTaken::kNextFree;
-  for (const Variable& variable : kVariables) {
-    const char* const value = lookup(variable.name);
+  for (const AgentVariable& variable : kVariables) {
+    const char* const value = lookup(variable.name.data());  // a literal
     if (!is_set(value)) continue;
-    if (Result<void> set = variable.set(options, value); !set) {
+    if (Result<void> set = variable.setter(options)(value); !set) {
       return Error(ErrorCode::kInvalidArgument,
                    std::string(variable.name) + "=" + value + ": " + set.error().message());
     }

@@ -113,6 +113,7 @@ Result<std::unique_ptr<ResidentAgent>> ResidentAgent::start(ResidentOptions opti
                                                             leakwatch::TaskRegistry* tasks,
                                                             Duration start_timeout) try {
   if (Result<void> checked = check_address_space(); !checked) return std::move(checked).error();
+  if (Result<void> loaded = load_token(options); !loaded) return std::move(loaded).error();
   auto state = std::make_shared<State>(std::move(options), tasks);
   {
     const SignalMaskGuard mask = SignalMaskGuard::program_signals();

@@ -1,7 +1,5 @@
 #include "agent/client/debug_server.h"
 
-#include <fstream>
-
 namespace vigil::client {
 namespace {
 
@@ -48,18 +46,6 @@ std::string debug_url(const DebugServer& server, std::string_view path) {
   url.insert(0, server.unix_path.empty() ? kHttp : "");
   if (!server.unix_path.empty()) url += ' ';
   return url.append(path);
-}
-
-Result<std::string> read_token_file(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  if (!file) return Error(ErrorCode::kNotFound, path + ": cannot be read");
-  std::getline(file, line);
-  const std::size_t begin = line.find_first_not_of(" \t\r");
-  if (begin == std::string::npos) {
-    return Error(ErrorCode::kInvalidArgument, path + ": no token in its first line");
-  }
-  return line.substr(begin, line.find_last_not_of(" \t\r") - begin + 1);
 }
 
 }  // namespace vigil::client

@@ -29,9 +29,4 @@ std::string debug_server_name(const DebugServer& server);
 // "http://127.0.0.1:6060/debug/tasks", for messages; "unix:/run/x.sock /debug/tasks".
 std::string debug_url(const DebugServer& server, std::string_view path);
 
-// The token in the first line of a file, without the spaces around it.
-//   not_found          it cannot be read
-//   invalid_argument   it has none
-Result<std::string> read_token_file(const std::string& path);
-
 }  // namespace vigil::client

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "agent/token_file.h"
+
 namespace vigil::command {
 
 int fail(std::string_view command, std::string_view message) {
@@ -14,7 +16,7 @@ int fail(std::string_view command, std::string_view message) {
 void add_server_flags(FlagTable& flags, client::DebugServer& server) {
   flags.add("token-file", "FILE", "the debug listener's token, in the first line of FILE",
             [&server](std::string_view path) -> Result<void> {
-              auto token = client::read_token_file(std::string(path));
+              auto token = read_token_file(std::string(path));
               if (!token) return token.error();
               server.token = *std::move(token);
               return {};

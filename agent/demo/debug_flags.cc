@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "agent/debug_listener.h"
+#include "agent/token_file.h"
 
 namespace demo {
 namespace {
@@ -31,13 +32,11 @@ FlagSetter debug_flag(vigil::HostPort& target) {
   };
 }
 
-// The file's first line; what an editor puts behind it does not count.
 FlagSetter token_file_flag(std::string& target) {
   return [&target](std::string_view path) -> Result<void> {
-    std::ifstream file{std::string(path)};
-    if (!std::getline(file, target)) {
-      return Error(ErrorCode::kInvalidArgument, "cannot read a token from it");
-    }
+    auto token = vigil::read_token_file(std::string(path));
+    if (!token) return std::move(token).error();
+    target = *std::move(token);
     return {};
   };
 }

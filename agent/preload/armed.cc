@@ -135,6 +135,7 @@ void* end_with_the_last_thread(void*) {
 Result<void> arm_locked(ResidentOptions options) {
   if (here.agent != nullptr) return Error(ErrorCode::kBusy, "the agent is in this process already");
   if (Result<void> loaded = sampler::load_libunwind(); !loaded) return loaded;
+  if (Result<void> loaded = load_token(options); !loaded) return loaded;
   auto started = ResidentAgent::start(options);
   if (!started) return std::move(started).error();
   here.agent = started->release();

@@ -1,9 +1,11 @@
 #include "agent/environment.h"
 
+#include <fstream>
 #include <map>
 #include <string>
 
 #include "tests/support/catch.h"
+#include "tests/support/temporary_folder.h"
 
 using namespace vigil;  // NOLINT: a test
 
@@ -63,8 +65,22 @@ TEST_CASE("every variable of the agent") {
   CHECK(defaults.log == "stderr");
   CHECK(defaults.program == "server");
 
+  CHECK(defaults.token_file.empty());
+  CHECK(defaults.agent.debug_reach == AgentOptions::DebugReach::kThisMachine);
+  CHECK_FALSE(defaults.agent.high_watermarks.any());
+  CHECK(defaults.agent.keep_profiles.every == Duration(0));
+
   const ResidentOptions set = options({{"VIGIL_LISTEN", "[::1]:0"},
                                        {"VIGIL_PORT_TAKEN", "any"},
+                                       {"VIGIL_TOKEN_FILE", "/run/token"},
+                                       {"VIGIL_EXPOSE", "1"},
+                                       {"VIGIL_WATERMARK_TASKS", "1000"},
+                                       {"VIGIL_WATERMARK_THREADS", "200"},
+                                       {"VIGIL_WATERMARK_DESCRIPTORS", "30"},
+                                       {"VIGIL_KEEP_PROFILES", "1m"},
+                                       {"VIGIL_KEEP_PROFILES_LENGTH", "5s"},
+                                       {"VIGIL_KEEP_WHEN_STUCK", "2"},
+                                       {"VIGIL_KEEP_WHEN_GROWTH", "3000000"},
                                        {"VIGIL_FOLLOW_FORK", "1"},
                                        {"VIGIL_STUCK_AFTER", "250ms"},
                                        {"VIGIL_HEAP_SAMPLE", "0"},
@@ -80,6 +96,16 @@ TEST_CASE("every variable of the agent") {
   CHECK(set.agent.contention_rate == std::chrono::microseconds(10));
   CHECK(set.agent.changes == AgentOptions::Changes::kAllowed);
   CHECK(set.log == "/tmp/log");
+  CHECK(set.token_file == "/run/token");
+  CHECK(set.agent.debug_token.empty());
+  CHECK(set.agent.debug_reach == AgentOptions::DebugReach::kOtherMachines);
+  CHECK(set.agent.high_watermarks.tasks == 1000);
+  CHECK(set.agent.high_watermarks.threads == 200);
+  CHECK(set.agent.high_watermarks.descriptors == 30);
+  CHECK(set.agent.keep_profiles.every == std::chrono::minutes(1));
+  CHECK(set.agent.keep_profiles.length == std::chrono::seconds(5));
+  CHECK(set.agent.keep_profiles.when_stuck_reports == 2);
+  CHECK(set.agent.keep_profiles.when_resident_bytes_per_minute == 3'000'000);
   CHECK(options({{"VIGIL_LISTEN", "65535"}}).agent.debug_listen.port == 65535);
   CHECK(options({{"VIGIL_PORT_TAKEN", "fail"}}).agent.debug_port_taken ==
         AgentOptions::PortTaken::kFail);
@@ -102,6 +128,54 @@ TEST_CASE("a mistake names its variable and what was expected") {
   CHECK(mistake("VIGIL_HEAP_SAMPLE", "-1").starts_with("VIGIL_HEAP_SAMPLE=-1: "));
   CHECK(mistake("VIGIL_HEAP_SAMPLE", "1073741825").starts_with("VIGIL_HEAP_SAMPLE="));
   CHECK(mistake("VIGIL_LOG", "log").starts_with("VIGIL_LOG=log: not stderr, off"));
+  CHECK(mistake("VIGIL_EXPOSE", "2") == "VIGIL_EXPOSE=2: not 0 or 1");
+  CHECK(mistake("VIGIL_TOKEN_FILE", "t") == "VIGIL_TOKEN_FILE=t: not the absolute path of a file");
+  CHECK(mistake("VIGIL_WATERMARK_THREADS", "-1").starts_with("VIGIL_WATERMARK_THREADS=-1: "));
+  CHECK(mistake("VIGIL_KEEP_WHEN_STUCK", "x").starts_with("VIGIL_KEEP_WHEN_STUCK=x: "));
+}
+
+TEST_CASE("the token is read once, without the spaces around it") {
+  const test::TemporaryFolder folder;
+  const std::string path = folder / "token";
+  ResidentOptions wanted = options({{"VIGIL_TOKEN_FILE", path}});
+  auto loaded = load_token(wanted);
+  REQUIRE_FALSE(loaded);
+  CHECK(loaded.error().message() == path + ": cannot be read");
+  std::ofstream(path) << "\n0123456789abcdef\n";
+  CHECK(load_token(wanted).error().message() == path + ": no token in its first line");
+  std::ofstream(path) << std::string(5000, 'x');
+  CHECK(load_token(wanted).error().message() == path + ": its first line is too long for a token");
+  std::ofstream(path) << " \t0123456789abcdef \r\nmore\n";
+  REQUIRE(load_token(wanted));
+  CHECK(wanted.agent.debug_token == "0123456789abcdef");
+  // As a child of fork(2) that may not read the file any more.
+  std::ofstream(path) << "";
+  CHECK(load_token(wanted));
+  CHECK(wanted.agent.debug_token == "0123456789abcdef");
+  // A line without an end.
+  std::ofstream(path) << std::string(1024, 'y');
+  wanted.agent.debug_token.clear();
+  REQUIRE(load_token(wanted));
+  CHECK(wanted.agent.debug_token == std::string(1024, 'y'));
+  ResidentOptions none = options({});
+  CHECK(load_token(none));
+}
+
+TEST_CASE("every variable that is listed is read") {
+  for (const AgentVariable& variable : agent_variables()) {
+    const std::string name(variable.name);
+    INFO(name);
+    CHECK(is_agent_variable(name));
+    CHECK(name.starts_with("VIGIL_"));
+    CHECK_FALSE(variable.hint.empty());
+    CHECK_FALSE(variable.help.empty());
+    // One that takes any text says nothing here.
+    if (name == "VIGIL_PROGRAM") continue;
+    const auto refused = read({{"VIGIL_LISTEN", "0"}, {name, "?"}});
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().message().starts_with(name + "=?: "));
+  }
+  CHECK_FALSE(is_agent_variable(kOwnerVariable));
 }
 
 TEST_CASE("VIGIL_PROGRAM names the programs that get an agent") {

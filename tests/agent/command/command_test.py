@@ -117,7 +117,9 @@ class Command(unittest.TestCase):
                                (["profile", "--seconds=0"], "--seconds=0"), (["profile", "--seconds=301"], "301"),
                                (["profile", "--kind=taste"], "taste"), (["profile", "--kind=heap", "--hz=9"], "--hz"),
                                (["profile", "-o"], "-o"), (["dump", "nowhere"], "nowhere"), (["dump", "1", "2"], "2"),
-                               (["top", "--fast"], "--fast")):
+                               (["top", "--fast"], "--fast"),
+                               (["run", "--expose=yes", "true"], "VIGIL_EXPOSE=yes"),
+                               (["run", "--token-file=here", "true"], "VIGIL_TOKEN_FILE=here")):
             done = vigil(*words)
             self.assertEqual((done.returncode, done.stdout), (2, ""), words)
             self.assertIn(culprit, done.stderr)
@@ -127,7 +129,7 @@ class Command(unittest.TestCase):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = str(taken.getsockname()[1])
         for command in ("profile", "dump", "top"):
-            done = vigil(command, port)
+            done = vigil(command, port, cwd=self.work)
             self.assertEqual((done.returncode, done.stdout), (1, ""))
             self.assertIn(f"127.0.0.1:{port}", done.stderr)
             self.assertIn("Connection refused", done.stderr)
@@ -269,6 +271,42 @@ class Command(unittest.TestCase):
             process.kill()
             process.wait()
             process.stderr.close()
+
+    def test_run_has_an_option_for_each_variable_and_the_documentation_a_row(self):
+        options = re.findall(r"^ +--([a-z-]+)", vigil("run", "--help").stdout, re.MULTILINE)
+        others = {"agent", "help", "version"}
+        variables = {"VIGIL_" + option.upper().replace("-", "_") for option in set(options) - others}
+        self.assertIn("VIGIL_LISTEN", variables)
+        page = (pathlib.Path(__file__).resolve().parents[3] / "docs" / "companion.md").read_text()
+        rows = set(re.findall(r"^\| `(VIGIL_[A-Z_]+)` \|", page, re.MULTILINE))
+        self.assertEqual(rows - {"VIGIL_OWNER"}, variables)
+
+    def test_run_asks_for_the_token_of_a_file(self):
+        token = self.work / "token"
+        token.write_text("0123456789abcdef\n")
+        wrong = self.work / "wrong"
+        wrong.write_text("fedcba9876543210\n")
+        process = subprocess.Popen((VIGIL, "run", "--listen=127.0.0.1:0", f"--token-file={token}", "--", "sleep", "60"),
+                                   stderr=subprocess.PIPE, text=True, env=CLEAN)
+        try:
+            said = process.stderr.readline()
+            address = re.search(r"http://(127\.0\.0\.1:\d+)/", said).group(1)
+            self.assertNotIn("0123456789abcdef", said)
+            for words in ([], [f"--token-file={wrong}"]):
+                done = vigil("dump", *words, address)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("status 401", done.stderr)
+            done = vigil("dump", f"--token-file={token}", address)
+            self.assertIn("nanosleep", done.stdout)
+        finally:
+            process.kill()
+            process.wait()
+            process.stderr.close()
+
+    def test_a_program_whose_token_cannot_be_read_runs_without_the_agent(self):
+        done = vigil("run", "--listen=127.0.0.1:0", f"--token-file={self.work}/nothing", "--", "echo", "out")
+        self.assertEqual((done.returncode, done.stdout), (0, "out\n"))
+        self.assertRegex(done.stderr, rf"^vigil: echo\[\d+\]: runs without the agent: {self.work}/nothing: cannot be read\n$")
 
     def test_run_ends_as_the_program_does(self):
         run = ("run", "--listen=127.0.0.1:0", "--log=off", "--")

@@ -40,13 +40,16 @@ TEST_CASE("without options the program listens at the default and has the agent 
 }
 
 TEST_CASE("every option is a variable that the agent knows") {
-  const auto parsed = parse({"--listen=0", "--port-taken=any", "--stuck-after=10s",
-                             "--heap-sample=0", "--contention-rate=0", "--follow-fork=1",
-                             "--allow-changes=1", "--log=off", "--program=nginx", "nginx"});
+  const auto parsed = parse(
+      {"--listen=0", "--program=nginx", "--port-taken=any", "--token-file=/run/token", "--expose=1",
+       "--allow-changes=1", "--follow-fork=1", "--stuck-after=10s", "--watermark-tasks=100",
+       "--watermark-threads=200", "--watermark-descriptors=300", "--heap-sample=0",
+       "--contention-rate=0", "--keep-profiles=1m", "--keep-profiles-length=5s",
+       "--keep-when-stuck=1", "--keep-when-growth=1000000", "--log=off", "nginx"});
   REQUIRE_FALSE(parsed->status);
   const auto changes = environment(parsed->options);
   REQUIRE(changes);
-  CHECK(changes->size() == 10);
+  CHECK(changes->size() == agent_variables().size() + 1);
   CHECK(changes->at("VIGIL_STUCK_AFTER") == "10s");
   for (const auto& [name, value] : *changes) {
     INFO(name);
