@@ -20,6 +20,7 @@ int run_command(int argc, char** argv);
 // Fetch a page and keep it. fetch.cc
 int profile_command(int argc, char** argv);
 int dump_command(int argc, char** argv);
+int bundle_command(int argc, char** argv);
 // Tasks by route and age, live. top.cc
 int top_command(int argc, char** argv);
 

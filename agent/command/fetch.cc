@@ -49,7 +49,7 @@ constexpr std::array kProfileKinds = {
 struct FetchOptions {
   DebugServer server;
   const ProfileKind* kind = &kProfileKinds[0];
-  int seconds = 0;  // 0: not given
+  int seconds = 0;  // 0: not given, or over at once
   int hz = 0;       // 0: the page's
   std::string output;
 };
@@ -104,13 +104,13 @@ Result<void> write_output(const std::string& output, std::string_view bytes) {
 }
 
 // "cpu-20261122-213817.pb.gz": one capture does not overwrite the one before.
-std::string file_name(std::string_view kind) {
+std::string file_name(std::string_view kind, std::string_view suffix) {
   const std::time_t now = std::time(nullptr);
   std::tm parts{};
   ::localtime_r(&now, &parts);
   std::array<char, 32> text{};
   const std::size_t size = std::strftime(text.data(), text.size(), "%Y%m%d-%H%M%S", &parts);
-  return fmt::format("{}-{}.pb.gz", kind, std::string_view(text.data(), size));
+  return fmt::format("{}-{}{}", kind, std::string_view(text.data(), size), suffix);
 }
 
 std::string profile_path(const FetchOptions& options) {
@@ -123,22 +123,25 @@ std::string profile_path(const FetchOptions& options) {
   return path;
 }
 
+// `what`: for who waits, and who reads where it went ("CPU profile").
 Result<std::string> fetch(const FetchOptions& options, const std::string& command,
-                          const std::string& path) {
+                          std::string_view what, const std::string& path) {
   HttpClient client(options.server, kAnswerTimeout + std::chrono::seconds(options.seconds));
-  const std::string what = options.seconds > 0 ? fmt::format("{} of {} s at {}", options.kind->what,
-                                                             options.seconds, client.address())
-                                               : "waiting for " + client.address();
-  const Waiting waiting(command, what);
+  const Waiting waiting(
+      command, options.seconds > 0
+                   ? fmt::format("{} of {} s at {}", what, options.seconds, client.address())
+                   : "waiting for " + client.address());
   return client::get_page(client, path);
 }
 
-void say_where(const FetchOptions& options, const std::string& output) {
+// `reader`: the command that reads it.
+void say_where(const FetchOptions& options, std::string_view what, const std::string& output,
+               std::string_view reader) {
   if (output == "-") return;
   const std::string time =
       options.seconds > 0 ? fmt::format(" of {} s", options.seconds) : std::string();
-  fmt::print("{}{} of {}: {}\ngo tool pprof -top {}\n", options.kind->what, time,
-             client::debug_server_name(options.server), output, output);
+  fmt::print("{}{} of {}: {}\n{} {}\n", what, time, client::debug_server_name(options.server),
+             output, reader, output);
 }
 
 // What does not go together; empty if all does.
@@ -152,14 +155,14 @@ int save_profile(FetchOptions options) {
   if (options.seconds == 0 && options.kind->time == ProfileKind::Time::kTakesSeconds) {
     options.seconds = kSecondsDefault;
   }
-  const auto body = fetch(options, "profile", profile_path(options));
+  const auto body = fetch(options, "profile", options.kind->what, profile_path(options));
   if (!body) return fail("profile", body.error().message());
   const std::string output =
-      options.output.empty() ? file_name(options.kind->name) : options.output;
+      options.output.empty() ? file_name(options.kind->name, ".pb.gz") : options.output;
   if (Result<void> written = write_output(output, *body); !written) {
     return fail("profile", written.error().message());
   }
-  say_where(options, output);
+  say_where(options, options.kind->what, output, "go tool pprof -top");
   return kDone;
 }
 
@@ -200,10 +203,35 @@ int dump_command(int argc, char** argv) {
   flags.add_letter('o', "output");
   add_server_flags(flags, options.server);
   if (const auto status = flags.parse(argc, argv)) return *status;
-  const auto body = fetch(options, "dump", "/debug/pprof/goroutine?debug=2");
+  const auto body = fetch(options, "dump", "dump", "/debug/pprof/goroutine?debug=2");
   if (!body) return fail("dump", body.error().message());
   const Result<void> written = write_output(options.output, *body);
   return written ? kDone : fail("dump", written.error().message());
+}
+
+int bundle_command(int argc, char** argv) {
+  FetchOptions options{.seconds = 10};
+  FlagTable flags(
+      "vigil bundle",
+      "Saves all that the server at ADDRESS (127.0.0.1:6060) says of itself, for a ticket: every\n"
+      "profile, dump, report and metric, with its build information, as one tar.gz.");
+  flags.add("seconds", "N", "how long its profiles are (10)",
+            size_flag(options.seconds, 1, kSecondsMax));
+  flags.add("output", "FILE", "where to; - for stdout (bundle-DATE-TIME.tar.gz)",
+            text_flag(options.output));
+  flags.add_letter('o', "output");
+  add_server_flags(flags, options.server);
+  if (const auto status = flags.parse(argc, argv)) return *status;
+  const auto body =
+      fetch(options, "bundle", "bundle", fmt::format("/debug/bundle?seconds={}", options.seconds));
+  if (!body) return fail("bundle", body.error().message());
+  const std::string output =
+      options.output.empty() ? file_name("bundle", ".tar.gz") : options.output;
+  if (Result<void> written = write_output(output, *body); !written) {
+    return fail("bundle", written.error().message());
+  }
+  say_where(options, "bundle", output, "tar xzf");
+  return kDone;
 }
 
 }  // namespace vigil::command

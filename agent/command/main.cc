@@ -25,6 +25,8 @@ constexpr std::array kCommands = {
     Command{"run", run_command, "start a program with the agent in it: vigil run -- ./server"},
     Command{"profile", profile_command, "save a profile of a running server"},
     Command{"dump", dump_command, "print where every task and thread is"},
+    Command{"bundle", bundle_command,
+            "save all that a running server says of itself, for a ticket"},
     Command{"top", top_command, "watch the tasks by route and age; q ends"},
 };
 

@@ -105,7 +105,8 @@ class Command(unittest.TestCase):
     # --- The command line.
 
     def test_help_and_version(self):
-        for words in (["--help"], ["run", "--help"], ["profile", "--help"], ["dump", "--help"], ["top", "--help"]):
+        for words in (["--help"], ["run", "--help"], ["profile", "--help"], ["dump", "--help"], ["bundle", "--help"],
+                      ["top", "--help"]):
             done = vigil(*words)
             self.assertEqual((done.returncode, done.stderr), (0, ""), words)
             self.assertIn("usage: vigil", done.stdout)
@@ -117,7 +118,7 @@ class Command(unittest.TestCase):
                                (["profile", "--seconds=0"], "--seconds=0"), (["profile", "--seconds=301"], "301"),
                                (["profile", "--kind=taste"], "taste"), (["profile", "--kind=heap", "--hz=9"], "--hz"),
                                (["profile", "-o"], "-o"), (["dump", "nowhere"], "nowhere"), (["dump", "1", "2"], "2"),
-                               (["top", "--fast"], "--fast"),
+                               (["top", "--fast"], "--fast"), (["bundle", "--seconds=0"], "--seconds=0"),
                                (["run", "--expose=yes", "true"], "VIGIL_EXPOSE=yes"),
                                (["run", "--token-file=here", "true"], "VIGIL_TOKEN_FILE=here")):
             done = vigil(*words)
@@ -128,7 +129,7 @@ class Command(unittest.TestCase):
     def test_a_server_that_is_not_there_is_named_and_status_1(self):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = str(taken.getsockname()[1])
-        for command in ("profile", "dump", "top"):
+        for command in ("profile", "dump", "bundle", "top"):
             done = vigil(command, port, cwd=self.work)
             self.assertEqual((done.returncode, done.stdout), (1, ""))
             self.assertIn(f"127.0.0.1:{port}", done.stderr)
@@ -196,6 +197,36 @@ class Command(unittest.TestCase):
         terminal.until(rb"vigil profile, 2 s: CPU profile of 4 s at 127\.0\.0\.1:\d+")
         terminal.until(rb"go tool pprof")
         self.assertEqual(terminal.process.wait(WAIT_SECONDS), 0)
+
+    def test_a_bundle_is_saved_whole_and_read_by_the_command_that_is_printed(self):
+        done = vigil("bundle", "--seconds=1", self.debug, cwd=self.work)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        (file,) = self.work.glob("*.tar.gz")
+        self.assertRegex(file.name, r"^bundle-\d{8}-\d{6}\.tar\.gz$")
+        self.assertEqual(done.stdout, f"bundle of 1 s of {self.debug}: {file.name}\ntar xzf {file.name}\n")
+        subprocess.run(done.stdout.splitlines()[1].split(), cwd=self.work, check=True)
+        names = {path.name for path in self.work.rglob("*") if path.is_file()}
+        for name in ("cpu.pb.gz", "heap.pb.gz", "tasks.json", "stacks.txt", "buildinfo.txt", "metrics.prom"):
+            self.assertIn(name, names)
+
+    def test_a_bundle_that_is_cut_off_leaves_no_file(self):
+        def answer_half(listening):
+            client, _ = listening.accept()
+            with client:
+                while b"\r\n\r\n" not in client.recv(65536):
+                    pass
+                client.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbytes\r\n")
+
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            server = threading.Thread(target=answer_half, args=(listening,))
+            server.start()
+            address = f"127.0.0.1:{listening.getsockname()[1]}"
+            done = vigil("bundle", "--seconds=1", address, cwd=self.work)
+            server.join()
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertEqual(done.stderr,
+                         f"vigil bundle: GET http://{address}/debug/bundle?seconds=1: no answer, or cut off\n")
+        self.assertEqual(list(self.work.iterdir()), [])
 
     # --- top.
 
