@@ -85,6 +85,13 @@ void ProfileKeeper::run(std::stop_token stop) {
 }
 
 void ProfileKeeper::step(std::stop_token stop) {
+  if (watches(trigger_options(options_))) take_what_fired(stop);
+  if (options_.every == Duration(0) || services_.clock.now() < next_) return;
+  next_ = services_.clock.now() + options_.every;
+  take_cpu("every " + format_duration(options_.every), options_.hz, stop);
+}
+
+void ProfileKeeper::take_what_fired(const std::stop_token& stop) {
   for (const endpoints::Triggered& fired : triggers_.step(figures())) {
     log_.warn("a trigger takes profiles: /debug/profiles", {{"reason", fired.reason}});
     // What does not wait comes first: it is of the moment.
@@ -92,9 +99,6 @@ void ProfileKeeper::step(std::stop_token stop) {
     take_page("heap", "", fired.reason, endpoints::snapshot_page<endpoints::take_heap>);
     take_cpu(fired.reason, sampler::kCpuHzDefault, stop);
   }
-  if (options_.every == Duration(0) || services_.clock.now() < next_) return;
-  next_ = services_.clock.now() + options_.every;
-  take_cpu("every " + format_duration(options_.every), options_.hz, stop);
 }
 
 void ProfileKeeper::take_cpu(const std::string& reason, int hz, std::stop_token stop) {

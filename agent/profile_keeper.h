@@ -39,6 +39,7 @@ class ProfileKeeper {
  private:
   void run(std::stop_token stop);
   void step(std::stop_token stop);
+  void take_what_fired(const std::stop_token& stop);
   void take_cpu(const std::string& reason, int hz, std::stop_token stop);
   void take_page(const char* kind, const char* query, const std::string& reason,
                  endpoints::Page (*render)(const endpoints::PageRequest&,
