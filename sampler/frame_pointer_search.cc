@@ -9,16 +9,6 @@ constexpr std::size_t kWord = sizeof(std::uintptr_t);
 // Links of the chain behind an indirect call that must hold.
 constexpr int kLinksMax = 2;
 
-std::optional<std::uintptr_t> word_at(const StackCopy& stack, std::uintptr_t address) {
-  if (address < stack.base || stack.bytes.size() < kWord ||
-      address - stack.base > stack.bytes.size() - kWord) {
-    return std::nullopt;
-  }
-  std::uintptr_t word = 0;
-  std::memcpy(&word, stack.bytes.data() + (address - stack.base), kWord);
-  return word;
-}
-
 struct Bytes {
   std::uint8_t at[kWord] = {};
 };
@@ -69,8 +59,8 @@ bool plausible_link(std::uintptr_t saved, std::uintptr_t slot, const StackCopy& 
 // Whether the chain at `link` goes on with pairs, up to kLinksMax of them, or ends.
 bool chain_holds(std::uintptr_t link, const StackCopy& stack, CodeOracle& code) {
   for (int i = 0; i < kLinksMax && link != 0; ++i) {
-    const auto saved = word_at(stack, link);
-    const auto back = word_at(stack, link + kWord);
+    const auto saved = stack.word_at(link);
+    const auto back = stack.word_at(link + kWord);
     if (!saved || !back) return false;
     if (is_signal_trampoline(*back, code)) return true;
     if (!plausible_link(*saved, link, stack)) return false;
@@ -121,8 +111,8 @@ std::optional<std::uintptr_t> find_frame_pointer(const StackCopy& stack, std::ui
   const std::uintptr_t first = (sp + kWord - 1) / kWord * kWord;
   if (first < sp) return std::nullopt;
   for (std::uintptr_t slot = first;; slot += kWord) {
-    const auto back = word_at(stack, slot + kWord);
-    const auto saved = word_at(stack, slot);
+    const auto back = stack.word_at(slot + kWord);
+    const auto saved = stack.word_at(slot);
     if (!back || !saved) return by_chain;
     // A signal handler's own frame; what is above was interrupted. Its saved rbp may be any value.
     if (is_signal_trampoline(*back, code)) return by_chain ? by_chain : slot;

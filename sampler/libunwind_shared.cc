@@ -20,7 +20,7 @@
 // clang-format off
 #define VIGIL_LIBUNWIND_FUNCTIONS(X) \
   X(create_addr_space) X(destroy_addr_space) X(set_caching_policy) X(set_cache_size) X(flush_cache) X(init_remote) \
-  X(step) X(get_reg) X(is_signal_frame) X(dwarf_search_unwind_table)
+  X(step) X(get_reg) X(get_save_loc) X(is_signal_frame) X(dwarf_search_unwind_table)
 // clang-format on
 
 extern "C" int _Ux86_64_dwarf_search_unwind_table(unw_addr_space_t, unw_word_t, unw_dyn_info_t*,
@@ -102,9 +102,12 @@ int _Ux86_64_is_signal_frame(unw_cursor_t* cursor) {
   const std::lock_guard lock(inside);
   return api.is_signal_frame(cursor);
 }
-// These two use no pool; the second is called from inside step(), by an accessor.
+// These three use no pool; the last is called from inside step(), by an accessor.
 int _Ux86_64_get_reg(unw_cursor_t* cursor, int reg, unw_word_t* value) {
   return api.get_reg(cursor, reg, value);
+}
+int _Ux86_64_get_save_loc(unw_cursor_t* cursor, int reg, unw_save_loc_t* where) {
+  return api.get_save_loc(cursor, reg, where);
 }
 int _Ux86_64_dwarf_search_unwind_table(unw_addr_space_t space, unw_word_t ip, unw_dyn_info_t* table,
                                        unw_proc_info_t* info, int need_info, void* argument) {

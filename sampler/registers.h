@@ -4,6 +4,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <optional>
 #include <span>
 
 namespace vigil::sampler {
@@ -65,6 +67,18 @@ struct StackCopy {
   std::uintptr_t stack_end = 0;
 
   std::uintptr_t end() const { return base + bytes.size(); }
+
+  bool contains_word(std::uintptr_t address) const {
+    return address >= base && bytes.size() >= sizeof(std::uint64_t) &&
+           address - base <= bytes.size() - sizeof(std::uint64_t);
+  }
+  // The word at `address` in the thread's memory, as it was; nothing outside the copy.
+  std::optional<std::uint64_t> word_at(std::uintptr_t address) const {
+    if (!contains_word(address)) return std::nullopt;
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes.data() + (address - base), sizeof word);
+    return word;
+  }
 };
 
 // A leaf function may use this many bytes below rsp (System V ABI 3.2.2), so copies begin there.

@@ -1,7 +1,6 @@
 #include "sampler/unwinder.h"
 
 #include <algorithm>
-#include <cstring>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -9,142 +8,20 @@
 #include <libunwind.h>
 
 #include "sampler/frame_pointer_search.h"
+#include "sampler/frame_rules.h"
 #include "sampler/memory_reader.h"
-#include "sampler/walk_memo.h"
-
-// In libunwind-x86_64.a, declared in none of its public headers; Linux perf uses it in the same
-// way.
-extern "C" int _Ux86_64_dwarf_search_unwind_table(unw_addr_space_t, unw_word_t, unw_dyn_info_t*,
-                                                  unw_proc_info_t*, int, void*);
+#include "sampler/unwind_accessors.h"
 
 namespace vigil::sampler {
 namespace {
 
 // Register states that libunwind keeps; its default of 128 is less than one deep dump needs.
 constexpr std::size_t kStateCacheSize = 8192;
-// Where the stack's end is unknown, this much above the copy is taken to be stack.
-constexpr std::uintptr_t kStackAssumed = 1024 * 1024;
+// Room for a stack's frames to begin with.
+constexpr std::size_t kFramesUsual = 32;
 // Frame pointers looked for in one walk. After the first the walk knows rbp again; more come only
 // through code without unwind information.
 constexpr int kSearchesMax = 8;
-
-constexpr int as_int(Register reg) { return static_cast<int>(reg); }
-static_assert(UNW_X86_64_RAX == as_int(Register::kRax) &&
-              UNW_X86_64_RBP == as_int(Register::kRbp) &&
-              UNW_X86_64_RSP == as_int(Register::kRsp) &&
-              UNW_X86_64_R15 == as_int(Register::kR15) && UNW_X86_64_RIP == as_int(Register::kRip));
-
-// What a step ran into; libunwind's return codes do not tell.
-struct Trouble {
-  bool no_unwind_info = false;    // the table has nothing for the address
-  bool unknown_register = false;  // a register that the capture does not know was needed
-  bool beyond_copy = false;       // a word of the live stack above the copy was needed
-  bool unreadable = false;
-};
-
-// Everything the accessors answer from; the `void*` that libunwind passes through.
-struct Walk {
-  const RegisterSet* registers = nullptr;
-  const StackCopy* stack = nullptr;
-  const ModuleTable* modules = nullptr;
-  PageCache* pages = nullptr;
-  WalkMemo* memo = nullptr;
-  Trouble trouble;
-  // Whether the registers are those of the capture: after a restart they come from reads that the
-  // memo has been told of.
-  bool has_first_registers = true;
-  bool is_peek = false;  // reads that the walk does not depend on
-};
-
-Walk& walk_of(void* argument) { return *static_cast<Walk*>(argument); }
-
-// Whether `address` is on the walked thread's stack, above the copy.
-bool is_live_stack(const Walk& walk, std::uintptr_t address) {
-  const StackCopy& stack = *walk.stack;
-  if (address < stack.base) return false;
-  const std::uintptr_t end = stack.stack_end != 0 ? stack.stack_end : stack.end() + kStackAssumed;
-  return address < end && walk.modules->find_image(address) == nullptr;
-}
-
-std::optional<std::uint64_t> read_word(Walk& walk, std::uintptr_t address) {
-  const StackCopy& stack = *walk.stack;
-  if (address >= stack.base && stack.bytes.size() >= sizeof(std::uint64_t) &&
-      address - stack.base <= stack.bytes.size() - sizeof(std::uint64_t)) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, stack.bytes.data() + (address - stack.base), sizeof word);
-    if (!walk.is_peek) walk.memo->saw_word(address, word);
-    return word;
-  }
-  if (is_live_stack(walk, address)) {
-    walk.trouble.beyond_copy = true;
-    walk.memo->spoil();
-    return std::nullopt;
-  }
-  // Modules' code and tables do not change while they are mapped; other memory is read as it is
-  // now.
-  if (walk.modules->find_image(address) != nullptr) {
-    if (const auto word = walk.pages->read_word(address)) return word;
-  }
-  if (!walk.is_peek) walk.memo->spoil();
-  const auto word = read_object<std::uint64_t>(address);
-  if (!word) walk.trouble.unreadable = true;
-  return word;
-}
-
-int access_mem(unw_addr_space_t, unw_word_t address, unw_word_t* value, int write, void* argument) {
-  if (write != 0) return -UNW_EINVAL;
-  const auto word = read_word(walk_of(argument), address);
-  if (!word) return -UNW_EINVAL;
-  *value = *word;
-  return 0;
-}
-
-int access_reg(unw_addr_space_t, unw_regnum_t reg, unw_word_t* value, int write, void* argument) {
-  if (write != 0) return -UNW_EREADONLYREG;
-  if (reg < 0 || reg >= static_cast<int>(kRegisterCount)) return -UNW_EBADREG;
-  Walk& walk = walk_of(argument);
-  const auto wanted = static_cast<Register>(reg);
-  // libunwind reads a register's value only to compute with it; what is merely passed on stays a
-  // location.
-  if (!walk.registers->knows(wanted)) {
-    walk.trouble.unknown_register = true;
-    return -UNW_EBADREG;
-  }
-  *value = walk.registers->get(wanted);
-  if (walk.has_first_registers && !walk.is_peek) walk.memo->saw_register(wanted, *value);
-  return 0;
-}
-
-int access_fpreg(unw_addr_space_t, unw_regnum_t, unw_fpreg_t*, int, void*) { return -UNW_EBADREG; }
-
-int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t* info, int need_info,
-                   void* argument) {
-  Walk& walk = walk_of(argument);
-  const Module* module = walk.modules->find(ip);
-  if (module == nullptr || !module->unwind_table) {
-    walk.trouble.no_unwind_info = true;
-    return -UNW_ENOINFO;
-  }
-  unw_dyn_info_t table{};
-  table.start_ip = module->start;
-  table.end_ip = module->end;
-  table.format = UNW_INFO_FORMAT_REMOTE_TABLE;
-  table.u.rti.segbase = module->unwind_table->header;
-  table.u.rti.table_data = module->unwind_table->entries;
-  // In words; an entry is eight bytes.
-  table.u.rti.table_len = module->unwind_table->count * 8 / sizeof(unw_word_t);
-  const int found =
-      _Ux86_64_dwarf_search_unwind_table(space, ip, &table, info, need_info, argument);
-  if (found < 0) walk.trouble.no_unwind_info = true;
-  return found;
-}
-
-void put_unwind_info(unw_addr_space_t, unw_proc_info_t*, void*) {}
-int get_dyn_info_list_addr(unw_addr_space_t, unw_word_t*, void*) { return -UNW_ENOINFO; }
-int resume(unw_addr_space_t, unw_cursor_t*, void*) { return -UNW_EINVAL; }
-int get_proc_name(unw_addr_space_t, unw_word_t, char*, size_t, unw_word_t*, void*) {
-  return -UNW_ENOINFO;
-}
 
 // For the frame pointer search: code as it is now, because words of the global offset table are
 // bound meanwhile.
@@ -183,15 +60,7 @@ std::optional<std::uintptr_t> register_value(unw_cursor_t& cursor, int reg) {
 class Unwinder::Impl {
  public:
   explicit Impl(Modules& modules) : modules_(modules) {
-    unw_accessors_t accessors{};
-    accessors.find_proc_info = &find_proc_info;
-    accessors.put_unwind_info = &put_unwind_info;
-    accessors.get_dyn_info_list_addr = &get_dyn_info_list_addr;
-    accessors.access_mem = &access_mem;
-    accessors.access_reg = &access_reg;
-    accessors.access_fpreg = &access_fpreg;
-    accessors.resume = &resume;
-    accessors.get_proc_name = &get_proc_name;
+    unw_accessors_t accessors = walk_accessors();
     space_.reset(unw_create_addr_space(&accessors, 0));
     if (space_ == nullptr) return;
     unw_set_caching_policy(space_.get(), UNW_CACHE_GLOBAL);
@@ -209,10 +78,18 @@ class Unwinder::Impl {
   enum class Step : std::uint8_t { kMoved, kEnd };
 
   void follow_modules();
+  // To the caller's frame, or sets `end_`: by the rule of this instruction, or by libunwind.
+  Step step();
+  // As far as the rule goes; nothing where libunwind is to find out.
+  std::optional<Step> step_by_rule(const FrameRule& rule);
+  Step step_by_libunwind();
+  // Puts the cursor to where `registers_` and `pc_` are.
+  bool take_up_cursor();
+  // Sets `registers_` from the cursor, as far as rules need them.
+  void leave_cursor();
   // Begins (again) at a position known by its registers.
   bool start(const RegisterSet& registers);
-  // To the caller's frame, or sets `end_`.
-  Step step();
+  WatchedStep::Places places();
   Step step_by_frame_pointer(const Position& from);
   // Looks for the unknown rbp of the frame at `from`, and begins again with it. False if there is
   // none.
@@ -231,10 +108,11 @@ class Unwinder::Impl {
   std::unique_ptr<std::remove_pointer_t<unw_addr_space_t>, SpaceDeleter> space_;
   std::shared_ptr<const ModuleTable> table_;
   PageCache pages_;
-  WalkMemo memo_;
+  FrameRules rules_;
   UnwinderStats stats_;
-  // The walk in progress. The cursor and what it points to: a restart changes `registers_` and
-  // begins anew.
+  // The walk in progress: at `pc_`, with its other registers in `registers_` alone or, from a
+  // libunwind step on, in the cursor, whose beginning they are then.
+  bool is_at_cursor_ = false;
   unw_cursor_t cursor_{};
   RegisterSet registers_;
   Walk walk_;
@@ -249,23 +127,21 @@ void Unwinder::Impl::follow_modules() {
   if (table == table_) return;
   table_ = std::move(table);
   pages_.clear();
-  memo_.clear();
+  rules_.clear();
   unw_flush_cache(space_.get(), 0, 0);
 }
 
 bool Unwinder::Impl::start(const RegisterSet& registers) {
   registers_ = registers;
-  return unw_init_remote(&cursor_, space_.get(), &walk_) >= 0;
+  is_at_cursor_ = unw_init_remote(&cursor_, space_.get(), &walk_) >= 0;
+  return is_at_cursor_;
 }
 
 Position Unwinder::Impl::position() {
   Position here;
   here.pc = pc_;
   here.sp = register_value(cursor_, UNW_REG_SP).value_or(0);
-  // Nearly never used, and most functions keep data in it: who uses it spoils the memo.
-  walk_.is_peek = true;
   here.rbp = register_value(cursor_, UNW_X86_64_RBP);
-  walk_.is_peek = false;
   walk_.trouble = {};
   return here;
 }
@@ -282,12 +158,10 @@ bool Unwinder::Impl::restart(const Position& from, std::uintptr_t rbp) {
   registers.set(Register::kRip, from.pc.lookup());
   registers.set(Register::kRsp, from.sp);
   registers.set(Register::kRbp, rbp);
-  walk_.has_first_registers = false;
   return start(registers);
 }
 
 bool Unwinder::Impl::recover_frame_pointer(const Position& from) {
-  memo_.spoil();  // the search looks at the whole copy
   if (from.rbp || searches_ >= kSearchesMax) return false;
   ++searches_;
   unw_proc_info_t info{};
@@ -299,7 +173,6 @@ bool Unwinder::Impl::recover_frame_pointer(const Position& from) {
 
 // Code without unwind information: the pair at rbp, if it is one.
 Unwinder::Impl::Step Unwinder::Impl::step_by_frame_pointer(const Position& from) {
-  memo_.spoil();
   walk_.trouble = {};
   if (!from.rbp || *from.rbp < from.sp || *from.rbp % sizeof(std::uintptr_t) != 0) {
     return ended(StackEnd::kNoUnwindInfo);
@@ -318,14 +191,86 @@ Unwinder::Impl::Step Unwinder::Impl::step_by_frame_pointer(const Position& from)
   return Step::kMoved;
 }
 
+WatchedStep::Places Unwinder::Impl::places() {
+  WatchedStep::Places places;
+  for (std::size_t i = 0; i < kCalleeSaved.size(); ++i) {
+    unw_save_loc_t where{};
+    if (unw_get_save_loc(&cursor_, as_int(kCalleeSaved[i]), &where) < 0) continue;
+    if (where.type == UNW_SLT_REG) {
+      places[i] = {WatchedStep::Place::Kind::kRegister, static_cast<std::uint64_t>(where.u.regnum)};
+    } else if (where.type == UNW_SLT_MEMORY) {
+      places[i] = {WatchedStep::Place::Kind::kMemory, where.u.addr};
+    }
+  }
+  return places;
+}
+
+void Unwinder::Impl::leave_cursor() {
+  is_at_cursor_ = false;
+  registers_ = {};
+  registers_.set(Register::kRip, pc_.raw());
+  if (const auto sp = register_value(cursor_, UNW_REG_SP)) registers_.set(Register::kRsp, *sp);
+  for (const Register reg : kCalleeSaved) {
+    if (const auto value = register_value(cursor_, as_int(reg))) registers_.set(reg, *value);
+  }
+}
+
+bool Unwinder::Impl::take_up_cursor() {
+  if (is_at_cursor_) return true;
+  // As an instruction inside the call: libunwind takes the address that it begins with literally.
+  RegisterSet registers = registers_;
+  registers.set(Register::kRip, pc_.lookup());
+  return start(registers);
+}
+
+std::optional<Unwinder::Impl::Step> Unwinder::Impl::step_by_rule(const FrameRule& rule) {
+  if (rule.kind == FrameRule::Kind::kNotSimple) return std::nullopt;
+  ++stats_.steps_by_rule;
+  if (rule.kind == FrameRule::Kind::kNoCaller) return ended(StackEnd::kComplete);
+  if (is_at_cursor_) leave_cursor();
+  if (!follow(rule, *walk_.stack, registers_)) {
+    --stats_.steps_by_rule;
+    return std::nullopt;
+  }
+  if (registers_.pc() == 0) return ended(StackEnd::kComplete);
+  pc_ = FrameAddress::return_address(registers_.pc());
+  if (rules_.find(pc_) != nullptr) return Step::kMoved;
+  // The kernel "returns" to a signal trampoline's first instruction, which is not what a call pushed;
+  // there are no rules for it.
+  in_signal_frame_ = start(registers_) && unw_is_signal_frame(&cursor_) > 0;
+  if (in_signal_frame_) pc_ = FrameAddress::instruction(pc_.raw());
+  is_at_cursor_ = in_signal_frame_;
+  return Step::kMoved;
+}
+
 Unwinder::Impl::Step Unwinder::Impl::step() {
+  if (!in_signal_frame_) {
+    if (const FrameRule* rule = rules_.find(pc_)) {
+      if (const auto moved = step_by_rule(*rule)) return *moved;
+    }
+  }
+  if (!take_up_cursor()) return ended(StackEnd::kBadMemory);
+  ++stats_.steps_by_libunwind;
+  return step_by_libunwind();
+}
+
+Unwinder::Impl::Step Unwinder::Impl::step_by_libunwind() {
   const Position from = position();
   if (const Module* module = table_->find(from.pc.lookup());
       module == nullptr || !module->unwind_table) {
     return step_by_frame_pointer(from);
   }
   const bool left_signal_frame = in_signal_frame_;
+  bool is_to_learn = !left_signal_frame && rules_.find(from.pc) == nullptr;
+  WatchedStep watched{.sp_before = from.sp};
+  if (is_to_learn) {
+    watched.places_before = places();
+    watched.would_see_rbp = is_watched(watched.places_before[kRbpIndex], *walk_.stack);
+  }
+  walk_.reads.begin();
   int moved = unw_step(&cursor_);
+  watched.reads = walk_.reads.all();
+  is_to_learn = is_to_learn && moved >= 0 && !walk_.trouble.no_unwind_info;
   if (moved < 0 && walk_.trouble.unknown_register && recover_frame_pointer(from)) {
     walk_.trouble = {};
     moved = unw_step(&cursor_);
@@ -334,9 +279,16 @@ Unwinder::Impl::Step Unwinder::Impl::step() {
   // used.
   if (walk_.trouble.no_unwind_info && !left_signal_frame) return step_by_frame_pointer(from);
   if (moved < 0) return ended(reason_of_failure());
-  if (moved == 0) return ended(StackEnd::kComplete);
+  watched.has_caller = moved > 0;
   const auto pc = register_value(cursor_, UNW_REG_IP);
   const auto sp = register_value(cursor_, UNW_REG_SP);
+  if (is_to_learn && pc && sp) {
+    watched.pc_after = *pc;
+    watched.sp_after = *sp;
+    watched.places_after = places();
+    rules_.keep(from.pc, walk_.reads.is_simple() ? rule_of(watched) : FrameRule());
+  }
+  if (moved == 0) return ended(StackEnd::kComplete);
   if (!pc || !sp) return ended(reason_of_failure());
   if (*pc == 0) return ended(StackEnd::kComplete);
   if (*pc == from.pc.raw() && *sp == from.sp) return ended(StackEnd::kBadMemory);
@@ -356,30 +308,29 @@ Stack Unwinder::Impl::unwind(const RegisterSet& registers, const StackCopy& copy
     return stack;
   }
   follow_modules();
-  if (const auto* known = memo_.find(registers, copy);
-      known != nullptr && known->size() <= frames_max) {
-    ++stats_.remembered;
-    return {*known, StackEnd::kComplete};
-  }
-  ++stats_.walked;
-  memo_.begin(registers, copy);
-  walk_ = {.registers = &registers_,
-           .stack = &copy,
-           .modules = table_.get(),
-           .pages = &pages_,
-           .memo = &memo_};
+  ++stats_.walks;
+  walk_.registers = &registers_;
+  walk_.stack = &copy;
+  walk_.modules = table_.get();
+  walk_.pages = &pages_;
+  walk_.trouble = {};
   searches_ = 0;
   end_ = StackEnd::kTruncated;
+  registers_ = registers;
+  is_at_cursor_ = false;
+  in_signal_frame_ = false;
   pc_ = FrameAddress::instruction(registers.pc());
+  stack.frames.reserve(std::min(frames_max, kFramesUsual));
   stack.frames.push_back(pc_);
-  if (!start(registers)) {
-    stack.end = StackEnd::kBadMemory;
-    return stack;
+  if (rules_.find(pc_) == nullptr) {
+    if (!start(registers)) {
+      stack.end = StackEnd::kBadMemory;
+      return stack;
+    }
+    in_signal_frame_ = unw_is_signal_frame(&cursor_) > 0;
   }
-  in_signal_frame_ = unw_is_signal_frame(&cursor_) > 0;
   while (stack.frames.size() < frames_max && step() == Step::kMoved) stack.frames.push_back(pc_);
   stack.end = end_;
-  memo_.keep(stack);
   return stack;
 }
 
