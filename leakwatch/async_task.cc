@@ -43,9 +43,10 @@ sampler::TextFrame text_frame(const AwaitFrame& frame) {
 }  // namespace
 
 AsyncTask::AsyncTask(TaskRegistry& registry, TaskLabel label, const TaskStart& start)
-    : registry_(registry), label_(label), started_(start.now), scope_(current_scope()) {
-  const TaskStart with_parent = registry.with_parent(start, scope_);
-  claim_ = registry.begin(label, with_parent, scope_, 0);
+    : registry_(registry), label_(label), started_(start.now) {
+  const TaskRegistry::Origin origin = registry.origin_of(start.parent);
+  scope_ = origin.scope;
+  claim_ = registry.begin(label, start, origin, 0);
   if (start.request != nullptr) registry.describe(claim_, *start.request);
   if (claim_.id == TaskId::kNone) return;
   if (const TaskBegunHook hook = task_begun_hook()) hook(claim_.id);

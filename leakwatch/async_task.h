@@ -56,7 +56,7 @@ class AsyncTask {
   TaskRegistry& registry_;
   const TaskLabel label_;
   const MonotonicTime started_;
-  ScopeId scope_;
+  ScopeId scope_ = ScopeId::kNone;
   TaskRegistry::Claim claim_;
   // Of the thread that is in it: what it was at before.
   TaskRegistry::Current outer_;

@@ -1,5 +1,6 @@
 #include "leakwatch/task_registry.h"
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <set>
@@ -144,6 +145,145 @@ TEST_CASE("a full table runs further tasks untracked, counts them, and recovers"
     CHECK(again.id() != TaskId::kNone);
   }
   while (!tasks.empty()) tasks.pop_back();  // they nest: the last one first
+}
+
+// Each on a thread of its own, which ends behind it.
+void run_tasks_on_threads(TaskRegistry& registry, int threads) {
+  for (int i = 0; i < threads; ++i) {
+    std::thread([&] { const Task task(registry, registry.intern("x")); }).join();
+  }
+}
+
+std::vector<std::unique_ptr<Task>> begin_tasks(TaskRegistry& registry, int count) {
+  std::vector<std::unique_ptr<Task>> tasks;
+  for (int i = 0; i < count; ++i) {
+    tasks.push_back(std::make_unique<Task>(registry, registry.intern("x")));
+  }
+  return tasks;
+}
+
+void end_tasks(std::vector<std::unique_ptr<Task>>& tasks) {
+  while (!tasks.empty()) tasks.pop_back();  // they nest: the last one first
+}
+
+TEST_CASE("slots that threads have kept are there for others, also when those threads are gone") {
+  FakeClock clock;
+  TaskRegistry registry(clock, {.tasks_max = 16});
+  run_tasks_on_threads(registry, 16);
+  auto tasks = begin_tasks(registry, 16);
+  CHECK(registry.counters().untracked == 0);
+  CHECK(registry.counters().live == 16);
+  CHECK(registry.counters().started == 32);
+  end_tasks(tasks);
+}
+
+TEST_CASE("a thread whose kept slot was taken goes on with another, or untracked in a full table") {
+  FakeClock clock;
+  TaskRegistry registry(clock, {.tasks_max = 16});
+  const TaskLabel label = registry.intern("x");
+  TaskId first{};
+  {
+    const Task task(registry, label);
+    first = task.id();
+  }
+  std::vector<TaskId> others;
+  std::thread([&] {
+    auto tasks = begin_tasks(registry, 17);
+    for (const auto& task : tasks) others.push_back(task->id());
+    end_tasks(tasks);
+  }).join();
+  CHECK(others.back() == TaskId::kNone);
+  others.pop_back();
+  CHECK(std::set<TaskId>(others.begin(), others.end()).size() == 16);
+  CHECK(std::count(others.begin(), others.end(), first) == 0);
+  CHECK(registry.counters().untracked == 1);
+  // Ours was among the sixteen.
+  const Task again(registry, label);
+  CHECK(again.id() != TaskId::kNone);
+  CHECK(again.id() != first);
+  CHECK(registry.counters().live == 1);
+}
+
+TEST_CASE("a full table is searched for kept slots once a millisecond, not for every task") {
+  FakeClock clock;
+  TaskRegistry registry(clock, {.tasks_max = 16});
+  const TaskLabel label = registry.intern("x");
+  auto tasks = begin_tasks(registry, 16);
+  CHECK(Task(registry, label).id() == TaskId::kNone);  // searched, and found none
+  tasks.pop_back();                                    // kept by this thread
+  const auto id_on_thread = [&] {
+    TaskId id{};
+    std::thread([&] { id = Task(registry, label).id(); }).join();
+    return id;
+  };
+  CHECK(id_on_thread() == TaskId::kNone);
+  clock.advance(1ms);
+  CHECK(id_on_thread() != TaskId::kNone);
+  end_tasks(tasks);
+}
+
+TEST_CASE("a registry knows nothing of slots that a thread has kept of one before") {
+  FakeClock clock;
+  const auto id_in_new_registry = [&] {
+    TaskRegistry registry(clock, {.tasks_max = 16});
+    auto tasks = begin_tasks(registry, 16);
+    CHECK(registry.counters().live == 16);
+    const TaskId first = tasks.front()->id();
+    end_tasks(tasks);
+    return first;
+  };
+  const TaskId first = id_in_new_registry();
+  CHECK(id_in_new_registry() == first);
+  // Two at once, on one thread: both serve all of their tasks.
+  TaskRegistry older(clock, {.tasks_max = 16});
+  TaskRegistry newer(clock, {.tasks_max = 16});
+  for (int i = 0; i < 100; ++i) {
+    const Task a(older, older.intern("x"));
+    const Task b(newer, newer.intern("x"));
+    CHECK(Task::current() == b.id());
+  }
+  auto tasks = begin_tasks(older, 16);
+  CHECK(older.counters().untracked + newer.counters().untracked == 0);
+  CHECK(older.counters().started == 116);
+  end_tasks(tasks);
+}
+
+// More threads than slots, each with tasks inside one another: slots are kept, taken and reclaimed
+// all the time.
+TEST_CASE("threads that take slots from one another lose none and share none") {
+  constexpr int kThreads = 12;
+  constexpr int kRounds = 2'000;
+  FakeClock clock;
+  TaskRegistry registry(clock, {.tasks_max = 16});
+  const TaskLabel label = registry.intern("x");
+  std::atomic<std::uint64_t> tracked{0};
+  std::atomic<int> shared{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < kRounds; ++round) {
+        clock.advance(1ms);  // so that each may search
+        const Task outer(registry, label);
+        const Task inner(registry, label);
+        for (const TaskId id : {outer.id(), inner.id()}) {
+          if (id == TaskId::kNone) continue;
+          ++tracked;
+          const auto info = registry.find(id);
+          if (!info || info->thread != current_thread_id()) ++shared;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(shared == 0);
+  CHECK(registry.counters().live == 0);
+  CHECK(registry.counters().started == tracked);
+  CHECK(registry.counters().started + registry.counters().untracked ==
+        std::uint64_t{2} * kThreads * kRounds);
+  clock.advance(1ms);
+  auto tasks = begin_tasks(registry, 16);
+  CHECK(registry.counters().live == 16);
+  end_tasks(tasks);
 }
 
 TEST_CASE("the same text is the same label") {
