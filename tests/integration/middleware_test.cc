@@ -64,7 +64,7 @@ TEST_CASE("a handler that ignores its timeout is flagged as leaked while it is y
 }
 
 TEST_CASE("a leaked handler is reported at shutdown") {
-  Demo demo;
+  Demo demo({"--shutdown-timeout=1s"});
   CHECK(demo.get("/leak?ms=60000").status == 503);
   demo.process().kill(SIGTERM);
   const Finished finished = demo.process().wait();
