@@ -96,6 +96,7 @@ ordered_json to_json(const ConnectionInfo& info, const ConnectionWork& work) {
                        {"age_ms", whole_milliseconds(info.age)},
                        {"requests", info.requests},
                        {"tls", info.tls},
+                       {"poller", info.poller},
                        {"received_bytes", info.received_bytes},
                        {"acknowledged_bytes", info.acknowledged_bytes},
                        {"unsent_bytes", info.unsent_bytes},

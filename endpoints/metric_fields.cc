@@ -171,6 +171,9 @@ constexpr MetricFamily kHandlerRuns{
     "How handlers ran: on the polling thread, or after handing polling over.", "mode"};
 constexpr MetricFamily kRescued{"vigil_http_handlers_rescued_total", MetricType::kCounter,
                                 "Handlers on the polling thread that polling was taken away from."};
+constexpr MetricFamily kConnectionsMoved{
+    "vigil_http_connections_moved_total", MetricType::kCounter,
+    "Connections moved from a polling thread that had too much to do to another."};
 constexpr MetricFamily kEngineThreads{"vigil_http_threads", MetricType::kGauge,
                                       "Threads of the engine."};
 constexpr MetricFamily kHandshakes{"vigil_tls_handshakes_total", MetricType::kCounter,
@@ -440,6 +443,8 @@ constexpr MetricField<ServerStats> kServerFields[] = {
      [](const ServerStats& from) -> MetricNumber { return from.ran_handed_over; }},
     {"/rescued", &kRescued, "",
      [](const ServerStats& from) -> MetricNumber { return from.rescued; }},
+    {"/connections_moved", &kConnectionsMoved, "",
+     [](const ServerStats& from) -> MetricNumber { return from.connections_moved; }},
     {"/threads", &kEngineThreads, "",
      [](const ServerStats& from) -> MetricNumber { return from.threads_now; }},
     {"/going_down/drained", &kGoingDown, "drained",

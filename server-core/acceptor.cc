@@ -228,13 +228,13 @@ bool Acceptor::count_refusal(const FilterChain::Decision& decision, EngineThread
   return engine_.turned_away.load(std::memory_order_relaxed) < kTurnedAwayMax;
 }
 
-// Deals the connection to the next poller, or answers 503 if a filter refuses it.
+// Gives the connection to a poller, or answers 503 if a filter refuses it.
 void Acceptor::admit(UniqueFd socket, const PeerAddress& peer, EngineThread& thread) {
   const FilterChain::Decision decision = engine_.filters.on_accept(peer);
   const bool admitted = decision.verdict == ListenerFilter::Verdict::kAdmit;
   if (!admitted && decision.by == engine_.same_user.get()) report_foreign_user(peer);
   if (!admitted && (!count_refusal(decision, thread) || engine_.options.tls)) return;
-  Poller& poller = *engine_.pollers[next_poller_++ % engine_.pollers.size()];
+  Poller& poller = engine_.balancer.poller_for_newcomer();
   std::unique_ptr<Connection> connection;
   try {
     connection = std::make_unique<Connection>(std::move(socket), poller);
@@ -260,6 +260,8 @@ void Acceptor::admit(UniqueFd socket, const PeerAddress& peer, EngineThread& thr
     thread.turn_away(*connection);
   }
   poller.give(*connection.release());
+  // Newcomers are work, even if all that comes of them is handshakes.
+  if (engine_.pollers.size() > 1) engine_.monitor.notice_work();
 }
 
 // A filter has said no. Whoever closes a connection and then sees the flag wakes us; whoever closed

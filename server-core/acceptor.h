@@ -1,4 +1,5 @@
-// Acceptor: takes new connections from the listening sockets and deals them to the pollers.
+// Acceptor: takes new connections from the listening sockets and gives them to the pollers, to which
+// one as the Balancer says.
 //
 // Runs on whatever thread leads the first poller. When accept(2) fails for want of something
 // (EMFILE, ENFILE, ENOBUFS, ENOMEM), the listener is not watched for 5 ms, doubling up to 1 s while
@@ -112,7 +113,6 @@ class Acceptor {
   std::atomic<std::size_t> lent_{0};  // of ServerOptions::descriptors_reserved
   std::uint64_t unix_peers_ = 0;
   HostPort endpoint_;
-  std::size_t next_poller_ = 0;
   Duration backoff_{0};
   MonotonicTime resume_at_ = kNoDeadline;
   std::atomic<bool> paused_{false};

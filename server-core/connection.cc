@@ -7,13 +7,13 @@
 
 namespace vigil::http {
 
-Connection::Connection(UniqueFd socket, Poller& owner) : fd(std::move(socket)), poller(owner) {}
+Connection::Connection(UniqueFd socket, Poller& owner) : fd(std::move(socket)), poller(&owner) {}
 
 Connection::~Connection() = default;
 
 bool Connection::take_slot() noexcept {
   pass = QueuePass::kGranted;
-  poller.give(*this);
+  poller->give(*this);
   return true;
 }
 

@@ -143,7 +143,8 @@ struct Connection final : FlightWaiter {
 
   UniqueFd fd;
   std::unique_ptr<Channel> channel;  // the owner's; null: the socket's bytes are the protocol's
-  Poller& poller;
+  // Whose leader owns it while no handler does. Changes only then, by that leader (poller_moves.cc).
+  Poller* poller;
   std::atomic<std::uint32_t> flags{0};
   std::atomic<std::int64_t> deadline_ns{0};  // written by the owner, read by the leader's timer
 
@@ -153,7 +154,9 @@ struct Connection final : FlightWaiter {
   Connection* list_next = nullptr;
   Connection* list_previous = nullptr;
   bool registered = false;
-  bool cut = false;  // shut down under its handler, whose write deadline has passed
+  bool moving = false;           // to `poller`, whose inbox it is in
+  bool cut = false;              // shut down under its handler, whose write deadline has passed
+  std::uint32_t move_round = 0;  // the round of moves in which it was last considered
 
   // Of the ConnectionList that it is in: the inbox's or the dead's.
   Connection* queue_next = nullptr;

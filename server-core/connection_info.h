@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,7 @@ struct ConnectionInfo {
   Duration age{0};             // since it was accepted
   std::uint64_t requests = 0;  // heads so far; while a handler has the connection, not known: 0
   bool tls = false;
+  std::size_t poller = 0;  // which one has it, from 0
 
   // The kernel's view (tcp(7), TCP_INFO); zero for a Unix socket, but for `unsent`.
   std::uint64_t received_bytes = 0;

@@ -70,6 +70,7 @@ ConnectionInfo describe_connection(const Connection& connection, MonotonicTime n
   info.remote = connection.peer.to_host_port();
   if (connection.peer.family == AF_UNIX) info.unix_pid = connection.peer.unix_pid();
   info.age = now - connection.accepted;
+  info.poller = connection.poller->index();
   const std::uint32_t flags = connection.flags.load(std::memory_order_acquire);
   if (flags & Connection::kHijacked) {
     info.state = "hijacked";
@@ -119,12 +120,8 @@ void Poller::list(std::shared_ptr<ListingRequest> request) {
   wake();
 }
 
-void Poller::answer_listings(EngineThread& thread) {
-  std::vector<std::shared_ptr<ListingRequest>> requests;
-  {
-    std::lock_guard lock(inbox_mutex_);
-    requests.swap(listings_);
-  }
+void Poller::answer_listings(std::vector<std::shared_ptr<ListingRequest>> requests,
+                             const EngineThread& thread) const {
   for (const auto& request : requests) {
     try {
       answer(*request, thread);
@@ -134,7 +131,7 @@ void Poller::answer_listings(EngineThread& thread) {
   }
 }
 
-void Poller::answer(ListingRequest& request, EngineThread& thread) const {
+void Poller::answer(ListingRequest& request, const EngineThread& thread) const {
   std::vector<ConnectionInfo> found;
   std::size_t left_out = 0;
   for (const Connection* each = connections_; each != nullptr; each = each->list_next) {

@@ -63,6 +63,7 @@ enum class Counter : std::uint8_t {
   kHeadersRefused,
   kHeadersLate,
   kHijacked,
+  kMoved,
   kDrained,
   kClosedIdle,
   kForced,

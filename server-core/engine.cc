@@ -78,6 +78,7 @@ Engine::Engine(ServerOptions server_options, Handler root_handler,
       filters(chain(same_user, options.listener_filters, {address_limit, connection_limit})),
       flight(options.max_in_flight, options.max_queue),
       pool(*this),
+      balancer(*this),
       monitor(*this),
       acceptor(*this),
       deadline_timer(std::make_shared<DeadlineTimer>(clock)) {}
@@ -85,8 +86,12 @@ Engine::Engine(ServerOptions server_options, Handler root_handler,
 Engine::~Engine() { deadline_timer->stop(); }
 
 void Engine::advance_phase(Phase next) {
-  Phase current = phase_.load();
-  while (current < next && !phase_.compare_exchange_weak(current, next)) {
+  {
+    // No poller looks at what it has, and says that it is done, before a connection that comes to it.
+    const MoveGate::Closed still(moves);
+    Phase current = phase_.load();
+    while (current < next && !phase_.compare_exchange_weak(current, next)) {
+    }
   }
   for (const auto& poller : pollers) poller->wake();
 }

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "leakwatch/task_registry.h"
 #include "server-core/acceptor.h"
+#include "server-core/balancer.h"
 #include "server-core/connection.h"
 #include "server-core/deadline_timer.h"
 #include "server-core/flight_limit.h"
@@ -22,6 +23,7 @@
 #include "server-core/http2_output_buffers.h"
 #include "server-core/listener_filter.h"
 #include "server-core/monitor.h"
+#include "server-core/move_gate.h"
 #include "server-core/server_options.h"
 #include "server-core/server_stats.h"
 #include "server-core/thread_pool.h"
@@ -117,6 +119,8 @@ class Engine {
   std::atomic<int> turned_away{0};   // connections over a limit that still linger
   std::vector<std::unique_ptr<Poller>> pollers;
   ThreadPool pool;
+  Balancer balancer;
+  MoveGate moves;  // of connections, between pollers
   Monitor monitor;
   Acceptor acceptor;
   // These two may outlive the engine, in the hands of a program that has kept a context or a

@@ -111,7 +111,7 @@ void EngineThread::announce(Connection& connection, ConnState state) {
 // Once the handler has ended. A hijacked connection has been given already, at its hijacking, and may
 // still be in the inbox: then the leader finds it ended there. It may be gone on return.
 void EngineThread::give_back(Connection& connection) {
-  Poller& poller = connection.poller;
+  Poller& poller = *connection.poller;
   if (connection.flags.load(std::memory_order_relaxed) & Connection::kHijacked) {
     const std::uint32_t before = connection.flags.fetch_or(Connection::kHandlerEnded);
     if (!(before & Connection::kForgotten)) return;
@@ -169,7 +169,7 @@ void EngineThread::call_root(Connection& connection, AnyExchange& exchange) {
     }
     if (root.runs_inline()) {
       turn_ = leading_->begin_inline(root, connection);
-      engine_.monitor.notice_inline();
+      engine_.monitor.notice_work();
     } else {
       if (!hand_over()) {
         exchange.response().headers().set("Retry-After", "1");

@@ -314,7 +314,7 @@ Result<HijackedConnection> Exchange::hijack() {
   thread_.set_state(*connection_, ConnectionState::kClosed);
   thread_.announce(*connection_, ConnState::kHijacked);
   connection_->flags.fetch_or(Connection::kHijacked, std::memory_order_release);
-  connection_->poller.give(*connection_);
+  connection_->poller->give(*connection_);
   return hijacked;
 }
 

@@ -27,12 +27,12 @@ EngineThread::Outcome EngineThread::shake_hands(Connection& connection) {
     case TlsChannel::Handshake::kDone:
       break;
     case TlsChannel::Handshake::kMore:
-      connection.poller.report_again(connection, EPOLLIN);
+      connection.poller->report_again(connection, EPOLLIN);
       return Outcome::kNeedMore;
     case TlsChannel::Handshake::kWait:
       if (!connection.peer_gone) {
         if (connection.events_for(POLLIN) != POLLIN) {
-          connection.poller.report_again(connection, EPOLLIN);
+          connection.poller->report_again(connection, EPOLLIN);
         }
         return Outcome::kNeedMore;
       }

@@ -112,12 +112,17 @@ bool Http2Connection::flush(EngineThread& thread) {
 void Http2Connection::watch_input() {
   const Lock lock(mutex_);
   const std::uint32_t output = blocked_ ? std::uint32_t{EPOLLOUT} : 0;
-  if (connection_ != nullptr) connection_->poller.report_again(*connection_, EPOLLIN | output);
+  if (connection_ != nullptr) connection_->poller->report_again(*connection_, EPOLLIN | output);
 }
 
 void Http2Connection::note_writable() {
   const Lock lock(mutex_);
   blocked_ = false;
+}
+
+void Http2Connection::change_poller(Poller& to) {
+  const Lock lock(mutex_);
+  connection_->poller = &to;
 }
 
 bool Http2Connection::busy() {
@@ -200,7 +205,7 @@ bool Http2Connection::send_produced(CounterSet* counters) {
       if (counters != nullptr) counters->add(Counter::kBytesSent, sent);
     } else if (errno == EAGAIN) {
       blocked_ = true;
-      connection_->poller.report_again(*connection_, EPOLLOUT);
+      connection_->poller->report_again(*connection_, EPOLLOUT);
     } else if (errno != EINTR) {
       broken_ = true;
       return false;
@@ -217,7 +222,7 @@ void Http2Connection::wake_leader_if_needed() {
   const bool runnable = !ready_.empty() && out_total_ <= kConnectionOutMax;
   const bool ending = ending_ != Ending::kNo && session_.streams().empty();
   if (runnable || ending || broken_ || session_.ended()) {
-    connection_->poller.report_soon(*connection_);
+    connection_->poller->report_soon(*connection_);
   }
 }
 
@@ -342,7 +347,7 @@ bool Http2Connection::take_slot(Http2Stream& stream) noexcept {
     // write deadline at most.
     stream.pass = QueuePass::kGranted;
     make_ready(stream);
-    connection_->poller.report_soon(*connection_);
+    connection_->poller->report_soon(*connection_);
     return true;
   }
   note_abandoned(stream);
@@ -496,7 +501,7 @@ MonotonicTime Http2Connection::look_at(Http2Stream& stream, MonotonicTime now,
       if (!take_back(stream)) return kNoDeadline;  // take_slot() comes
       stream.pass = QueuePass::kExpired;
       make_ready(stream);
-      connection_->poller.report_soon(*connection_);
+      connection_->poller->report_soon(*connection_);
       return kNoDeadline;
     case Http2Stream::Work::kRunning:  // counted when the handler returns
     case Http2Stream::Work::kAnswered:

@@ -40,6 +40,7 @@ namespace vigil::http {
 
 class Engine;
 class EngineThread;
+class Poller;
 struct Connection;
 
 class Http2Connection final : private Http2Events,
@@ -78,6 +79,9 @@ class Http2Connection final : private Http2Events,
   void note_writable();
   // Acts on deadlines that have passed. Gives the time of the next look.
   MonotonicTime look(EngineThread& thread);
+  // The connection moves to another poller, which looks at everything once it has it: what is announced
+  // to either meanwhile may be lost.
+  void change_poller(Poller& to);
   // Nothing is left to do on it, or its last words have had their time.
   bool over(MonotonicTime now);
   // The server goes down, or closes idle connections: the end in two steps.

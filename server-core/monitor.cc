@@ -55,16 +55,32 @@ void Monitor::run() {
   const sampler::OwnWait all_its_life;
   int quiet = 0;
   std::unique_lock lock(mutex_);
+  engine_.balancer.begin(engine_.clock.now());
   while (!stopping_) {
     engine_.clock.wait_until(lock, wake_, engine_.clock.now() + kTick);
     quiet = step() ? 0 : quiet + 1;
+    engine_.balancer.step(engine_.clock.now());
     if (quiet < kQuietTicks) continue;
     asleep_.store(true);
     // A turn that began before it could see us asleep is seen here (both sides are sequentially
     // consistent).
     if (step()) asleep_.store(false);
-    while (asleep_.load() && !stopping_) wake_.wait(lock);
+    sleep(lock);
     quiet = 0;
+  }
+}
+
+// Until a leader has something for it.
+void Monitor::sleep(std::unique_lock<std::mutex>& lock) {
+  Balancer& balancer = engine_.balancer;
+  while (asleep_.load() && !stopping_) {
+    if (balancer.at_rest()) {
+      wake_.wait(lock);
+      balancer.begin(engine_.clock.now());
+    } else {
+      engine_.clock.wait_until(lock, wake_, balancer.next());
+      balancer.step(engine_.clock.now());
+    }
   }
 }
 

@@ -6,6 +6,9 @@
 // thread is blocked, another polls from then on: that bounds what other connections can lose. If it
 // computes, or waits for a processor, it gets kRunningTicks: where there are more runnable threads
 // than processors it has mostly just been preempted, and one more thread would only compete with it.
+//
+// Its thread is the Balancer's, too: while a poller is busy it goes on waking up for that, ten times a
+// second, even where no handler runs inline.
 #pragma once
 
 #include <atomic>
@@ -35,9 +38,9 @@ class Monitor {
   Result<void> start();
   void stop();
 
-  // By a leader, after it has announced an inline handler. Costs one load unless the monitor
-  // sleeps.
-  void notice_inline() {
+  // By a leader, after it has announced an inline handler, or has had newcomers. Costs one load unless
+  // the monitor sleeps.
+  void notice_work() {
     if (asleep_.load(std::memory_order_seq_cst)) wake();
   }
 
@@ -51,6 +54,7 @@ class Monitor {
 
   // One look at every poller. true if anything ran inline since the last one.
   bool step();
+  void sleep(std::unique_lock<std::mutex>& lock);
   void wake();
 
   Engine& engine_;

@@ -33,7 +33,7 @@ Connection& connection_of(TimerWheel::Node& node) {
 }  // namespace
 
 Poller::Poller(Engine& engine, std::size_t index)
-    : engine_(engine), index_(index), wheel_(engine.clock.now()) {}
+    : engine_(engine), index_(index), load_(engine.clock.now()), wheel_(engine.clock.now()) {}
 
 Poller::~Poller() {
   // Only a server that was never started has anything here.
@@ -140,10 +140,13 @@ void Poller::lead(EngineThread& thread) {
 void Poller::wait(EngineThread& thread) {
   MonotonicTime next = wheel_.next_look();
   if (index_ == 0) next = std::min(next, engine_.acceptor.resume_at());
+  // Where a handler has run, the clock has been read at its end.
+  if (thread.now() == load_.last_wake()) thread.read_clock();
+  load_.begin_wait(thread.now());
   event_next_ = 0;
   event_count_ =
       epoll_wait(epoll_.get(), events_.data(), kBatch, poll_timeout_ms(thread.now(), next));
-  thread.read_clock();
+  load_.end_wait(thread.read_clock());
 }
 
 // false, here and below: the thread leads no more, and nothing of the poller may be touched.
@@ -163,10 +166,15 @@ bool Poller::drain_batch(EngineThread& thread) {
 }
 
 bool Poller::drain_inbox(EngineThread& thread) {
+  Listings asked;
+  PassOn order;
   while (true) {
     if (adopting_.empty()) {
       std::lock_guard lock(inbox_mutex_);
       std::swap(adopting_, inbox_);
+      // Only now: who asks finds what had moved here by then.
+      if (adopting_.empty()) asked.swap(listings_);
+      if (adopting_.empty()) std::swap(order, ordered_);
     }
     Connection* connection = adopting_.pop_front();
     if (connection == nullptr) break;
@@ -174,7 +182,8 @@ bool Poller::drain_inbox(EngineThread& thread) {
     if (!thread.leads(*this)) return false;  // woken_ is still set: the next leader goes on
   }
   woken_ = false;
-  answer_listings(thread);
+  answer_listings(std::move(asked), thread);
+  if (order.to != nullptr) begin_passing_on(order, thread);
   if (index_ == 0) engine_.acceptor.resume_if_paused(thread.now());
   if (engine_.going_down()) {
     sweep(thread);
@@ -244,6 +253,8 @@ void Poller::dispatch(Connection& connection, std::uint32_t events, EngineThread
       return;
     }
   }
+  if (passing_.to != nullptr && passes_on(connection, thread)) [[unlikely]]
+    return;
   process(connection, bits, thread);
 }
 
@@ -265,15 +276,22 @@ void Poller::process(Connection& connection, std::uint32_t bits, EngineThread& t
   }
 }
 
-// Takes a connection out of the inbox: a new one, or one that comes back from a handler.
+// Takes a connection out of the inbox: a new one, one of another poller, or one that comes back from a
+// handler.
 void Poller::adopt(Connection& connection, EngineThread& thread) {
   if (!connection.registered) {
-    if (connection.state == ConnectionState::kClosed || engine_.phase() >= Phase::kForced ||
+    const bool moved = std::exchange(connection.moving, false);
+    // One that has moved is counted by the sweep that follows.
+    const bool too_late = engine_.phase() >= Phase::kForced && !moved;
+    if (connection.state == ConnectionState::kClosed || too_late ||
         !register_connection(connection)) {
       thread.set_state(connection, ConnectionState::kClosed);
       return destroy(connection, thread);
     }
-    return arm(connection, thread);  // epoll reports at once what is there already
+    arm(connection, thread);
+    // epoll reports at once what is there already; but not what a channel or a session has kept.
+    if (moved) process(connection, Connection::kReadable | Connection::kWritable, thread);
+    return;
   }
   const bool hijacked = connection.flags.load(std::memory_order_acquire) & Connection::kHijacked;
   // The handler goes on with a descriptor of its own. The socket must be closed for good as soon as
@@ -309,6 +327,16 @@ bool Poller::register_connection(Connection& connection) {
   if (connections_ != nullptr) connections_->list_previous = &connection;
   connections_ = &connection;
   return true;
+}
+
+void Poller::unregister(Connection& connection) {
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection.fd.get(), nullptr);
+  connection.registered = false;
+  Connection*& to_it =
+      connection.list_previous != nullptr ? connection.list_previous->list_next : connections_;
+  to_it = connection.list_next;
+  if (to_it != nullptr) to_it->list_previous = connection.list_previous;
+  connection.list_next = connection.list_previous = nullptr;
 }
 
 void Poller::report_again(Connection& connection, std::uint32_t events) {
@@ -354,11 +382,7 @@ void Poller::destroy(Connection& connection, EngineThread& thread) {
   if (connection.registered) {
     // Closing alone would not do: a child between fork and exec holds the socket open, and its
     // events would go on coming for memory that is gone.
-    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection.fd.get(), nullptr);
-    Connection* next = connection.list_next;
-    if (next != nullptr) next->list_previous = connection.list_previous;
-    (connection.list_previous != nullptr ? connection.list_previous->list_next : connections_) =
-        next;
+    unregister(connection);
   }
   thread.set_state(connection, ConnectionState::kClosed);
   connection.fd.reset();

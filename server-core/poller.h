@@ -20,6 +20,7 @@
 #include "server-core/connection.h"
 #include "server-core/connection_list.h"
 #include "server-core/handler_profile.h"
+#include "server-core/poller_load.h"
 #include "server-core/timer_wheel.h"
 
 namespace vigil::http {
@@ -44,6 +45,16 @@ class Poller {
   void wake();
   // Has the leader answer `request` with the connections that it has.
   void list(std::shared_ptr<ListingRequest> request);
+  // For one window from the time that the leader hears of it: `share` of the connections that have an
+  // event move to `to`. `round` is no other's of the server, and not 0.
+  struct PassOn {
+    Poller* to = nullptr;
+    double share = 0;
+    std::uint32_t round = 0;
+  };
+  void pass_on(const PassOn& order);
+  std::size_t index() const { return index_; }
+  const PollerLoad& load() const { return load_; }
   // The number of the present turn, odd while a handler runs inline.
   std::uint64_t turn() const { return turn_.load(std::memory_order_seq_cst); }
   // The kernel's id of the thread that polls, or polled last.
@@ -85,17 +96,22 @@ class Poller {
 
  private:
   static constexpr int kBatch = 128;
+  using Listings = std::vector<std::shared_ptr<ListingRequest>>;
 
   void wait(EngineThread& thread);
   bool drain_batch(EngineThread& thread);
   bool drain_inbox(EngineThread& thread);
-  void answer_listings(EngineThread& thread);
-  void answer(ListingRequest& request, EngineThread& thread) const;
+  void answer_listings(Listings requests, const EngineThread& thread) const;
+  void answer(ListingRequest& request, const EngineThread& thread) const;
   void run_timers(EngineThread& thread);
   void dispatch(Connection& connection, std::uint32_t events, EngineThread& thread);
   void process(Connection& connection, std::uint32_t bits, EngineThread& thread);
   void adopt(Connection& connection, EngineThread& thread);
   bool register_connection(Connection& connection);
+  void unregister(Connection& connection);
+  void begin_passing_on(const PassOn& order, const EngineThread& thread);
+  bool passes_on(Connection& connection, EngineThread& thread);
+  bool move(Connection& connection, Poller& to, EngineThread& thread);
   void arm(Connection& connection, EngineThread& thread);
   void on_owned_deadline(Connection& connection, EngineThread& thread);
   bool end_queueing(Connection& connection, QueuePass pass);
@@ -117,10 +133,16 @@ class Poller {
   std::atomic<pid_t> leader_{0};
 
   std::mutex inbox_mutex_;
-  ConnectionList inbox_;                                   // guarded by inbox_mutex_
-  std::vector<std::shared_ptr<ListingRequest>> listings_;  // guarded by inbox_mutex_
+  ConnectionList inbox_;  // guarded by inbox_mutex_
+  Listings listings_;     // guarded by inbox_mutex_
+  PassOn ordered_;        // guarded by inbox_mutex_
+
+  PollerLoad load_;
 
   // The leader's.
+  PassOn passing_;  // to nobody: stays, but for what an order says
+  double passing_credit_ = 0;
+  MonotonicTime passing_until_{};
   std::array<epoll_event, kBatch> events_{};
   int event_count_ = 0;
   int event_next_ = 0;

@@ -84,7 +84,7 @@ EngineThread::Outcome EngineThread::flush_output(Connection& connection) {
       counters.add(Counter::kBytesSent, sent);
       connection.output_sent += static_cast<std::size_t>(sent);
     } else if (errno == EAGAIN) {
-      connection.poller.report_again(connection, EPOLLOUT);
+      connection.poller->report_again(connection, EPOLLOUT);
       return Outcome::kElsewhere;
     } else if (errno != EINTR) {
       return close(connection);
@@ -163,11 +163,11 @@ EngineThread::Outcome EngineThread::end_of_deadline(Connection& connection) {
 // and something came in meanwhile, this thread goes on with it.
 void EngineThread::settle(Connection& connection, Outcome outcome) {
   while (outcome != Outcome::kParked) {
-    if (leads(connection.poller)) {
+    if (leads(*connection.poller)) {
       if (connection.state == ConnectionState::kClosed) {
-        connection.poller.destroy(connection, *this);
+        connection.poller->destroy(connection, *this);
       } else {
-        connection.poller.park(connection, *this);
+        connection.poller->park(connection, *this);
       }
       return;
     }
@@ -182,7 +182,7 @@ void EngineThread::settle(Connection& connection, Outcome outcome) {
 // Makes an idle connection the leader's without waking it: it will see the next event. false if one
 // came meanwhile.
 bool EngineThread::release(Connection& connection) {
-  Poller& poller = connection.poller;
+  Poller& poller = *connection.poller;
   std::uint32_t expected = Connection::kOwnedByHandler;
   while (!connection.flags.compare_exchange_weak(expected, 0)) {
     constexpr std::uint32_t kNews =
@@ -236,19 +236,19 @@ EngineThread::Outcome EngineThread::read_and_serve(Connection& connection) {
     if (size < kScratchBytes && !connection.peer_gone && !connection.has_pending()) {
       // Inside a request, or where no whole one can have been, we have the kernel say so (P3.5).
       if (connection.state != ConnectionState::kIdle || size < kRequestBytesMin) {
-        connection.poller.report_again(connection, EPOLLIN);
+        connection.poller->report_again(connection, EPOLLIN);
       }
       return Outcome::kNeedMore;
     }
   }
-  connection.poller.report_again(connection, EPOLLIN);
+  connection.poller->report_again(connection, EPOLLIN);
   return Outcome::kNeedMore;
 }
 
 // All that came has been read. A channel may have had its own use for what looked like a request to
 // Poller::close_if_idle().
 EngineThread::Outcome EngineThread::wait_for_input(Connection& connection) {
-  connection.poller.report_again(connection, EPOLLIN);
+  connection.poller->report_again(connection, EPOLLIN);
   if (!connection.channel || connection.state != ConnectionState::kIdle || !engine_.closes_idle()) {
     return Outcome::kNeedMore;
   }
@@ -383,7 +383,7 @@ EngineThread::Outcome EngineThread::wait_in_queue(Connection& connection, std::s
     trace_queued(connection, now_);
   connection.flags.fetch_or(Connection::kOwnedByHandler | Connection::kQueued);
   // Another thread than the leader has the connection on the wheel already, within queue_timeout.
-  if (leads(connection.poller)) connection.poller.watch_queued(connection, *this);
+  if (leads(*connection.poller)) connection.poller->watch_queued(connection, *this);
   if (engine_.flight.park(connection) == FlightLimit::Parked::kHasSlot)
     (void)connection.take_slot();
   return Outcome::kParked;
@@ -408,7 +408,7 @@ EngineThread::Outcome EngineThread::after_response(Connection& connection, std::
     connection.close_after_flush = ending.close;
     if (!ending.close) keep_input(connection, exchange_.rest());
     set_state(connection, ConnectionState::kFlushing);
-    connection.poller.report_again(connection, EPOLLOUT);
+    connection.poller->report_again(connection, EPOLLOUT);
     return Outcome::kElsewhere;
   }
   if (ending.close) return ending.linger ? linger(connection) : close_in_order(connection);

@@ -47,21 +47,21 @@ EngineThread::Outcome EngineThread::discard_lingering(Connection& connection) {
     if (got < 0 && errno == EAGAIN) break;
     if (got == 0 || (got < 0 && errno != EINTR)) return close(connection);
   }
-  connection.poller.report_again(connection, EPOLLIN);
+  connection.poller->report_again(connection, EPOLLIN);
   return Outcome::kElsewhere;
 }
 
 EngineThread::Outcome EngineThread::discard_body(Connection& connection) {
   for (int reads = 0; connection.discard_left > 0; ++reads) {
     if (reads == kReadsMax) {
-      connection.poller.report_again(connection, EPOLLIN);
+      connection.poller->report_again(connection, EPOLLIN);
       return Outcome::kElsewhere;
     }
     const std::size_t size =
         static_cast<std::size_t>(std::min<std::uint64_t>(kScratchBytes, connection.discard_left));
     const ssize_t got = connection.receive(scratch_.get(), size);
     if (got < 0 && errno == EAGAIN) {
-      connection.poller.report_again(connection, EPOLLIN);
+      connection.poller->report_again(connection, EPOLLIN);
       return Outcome::kElsewhere;
     }
     if (got < 0 && errno == EINTR) continue;

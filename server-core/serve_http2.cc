@@ -42,7 +42,7 @@ void EngineThread::resume_multiplexed(Connection& connection) {
 
 void EngineThread::drain_multiplexed(Connection& connection) {
   connection.http2->drain(*this);
-  connection.poller.report_soon(connection);  // there may be nothing to wait for
+  connection.poller->report_soon(connection);  // there may be nothing to wait for
 }
 
 // The connection speaks HTTP/2; `input` is what it has sent so far, from the preface on.
@@ -98,7 +98,7 @@ void EngineThread::leave_http2(Connection& connection) {
 // must not touch the connection; the next leader goes on with it.
 bool EngineThread::run_ready(Connection& connection,
                              const std::shared_ptr<Http2Connection>& http2) {
-  const Poller& poller = connection.poller;  // with the next leader the connection may go
+  const Poller& poller = *connection.poller;  // with the next leader the connection may go
   MonotonicTime flushed = now_;
   while (Http2Stream* stream = http2->take_ready(*this)) {
     run_stream(connection, http2, *stream);

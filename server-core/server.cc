@@ -16,7 +16,6 @@
 namespace vigil::http {
 namespace {
 
-constexpr std::size_t kPollersMax = 64;
 // How long shutdown() waits for connections to be closed that it has cut: nothing in it depends on
 // a client.
 constexpr Duration kCutTime = std::chrono::seconds(1);
@@ -49,7 +48,8 @@ Result<void> check(const ServerOptions& options) {
     return ok;
   if (auto ok = check_range("max_header_fields", options.max_header_fields, 1, 10'000); !ok)
     return ok;
-  if (auto ok = check_range("pollers", options.pollers, 1, kPollersMax); !ok) return ok;
+  if (auto ok = check_range("pollers", options.pollers, 1, PollerBalance::kPollersMax); !ok)
+    return ok;
   // A poller whose leader runs a handler needs one more thread to go on.
   if (auto ok = check_range("max_threads", options.max_threads, options.pollers + 1, 1'000'000);
       !ok) {
@@ -350,6 +350,7 @@ ServerStats Server::stats() const {
   stats.ran_handed_over = get(Counter::kRanHandedOver);
   stats.rescued = get(Counter::kRescued);
   stats.threads_now = pool.size();
+  stats.connections_moved = get(Counter::kMoved);
   stats.unrouted = impl_->engine.root_profile.metrics.read();
   stats.headers_refused = get(Counter::kHeadersRefused);
   stats.headers_late = get(Counter::kHeadersLate);
@@ -395,6 +396,7 @@ ConnectionListing Server::connections(std::size_t limit, MonotonicTime deadline)
   Engine& engine = impl_->engine;
   if (engine.phase() == Phase::kCreated || engine.phase() == Phase::kStopped) return {};
   const auto request = std::make_shared<ListingRequest>(engine.pollers.size(), limit);
+  const MoveGate::Closed still(engine.moves);  // none is missed, or seen twice
   for (const auto& poller : engine.pollers) poller->list(request);
   return request->wait(deadline, engine.clock);
 }

@@ -121,8 +121,17 @@ struct ServerOptions {
 
   // --- Threads.
 
-  // Epoll instances, each with its connections. 0: one a core, at most 16.
+  // Epoll instances, each with its connections, at most; each is led by one thread at a time. They are used
+  // as they are needed: one alone until it is busy, others then while there are processors to spare, and what
+  // one of them has too much moves to another (poller_balance.h). So a load that shares its processors with
+  // others costs what it costs with one poller. 0: one a processor that the process may run on, at most 16.
+  // 1 to 64.
   std::size_t pollers = 0;
+  // For a program that knows better than the kernel's files (spare_processors.h) how many processors could do
+  // more than they do: gives their number on average since the last call, 0 for none. Called on a thread of
+  // the engine's, at most ten times a second, while a poller is busy; must not block or throw. Unset: the
+  // files.
+  std::function<double()> spare_processors;
   // Threads of the engine: a handler that blocks holds one. A request that finds none free gets
   // 503.
   std::size_t max_threads = 10'000;

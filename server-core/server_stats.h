@@ -104,6 +104,7 @@ struct ServerStats {
   std::uint64_t ran_handed_over = 0;
   std::uint64_t rescued = 0;
   std::uint64_t threads_now = 0;
+  std::uint64_t connections_moved = 0;  // from a poller that had too much to do to another
 
   // Requests whose root handler answered without a route: 404, middleware around the router, or no
   // router at all. Those of routes: Router::stats().

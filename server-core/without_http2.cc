@@ -29,6 +29,7 @@ void EngineThread::leave_http2(Connection&) {}
 
 void Http2Exchange::cancel() {}
 bool Http2Connection::busy() { return false; }
+void Http2Connection::change_poller(Poller&) {}
 std::uint64_t Http2Connection::trace_number() { return 0; }
 
 }  // namespace vigil::http

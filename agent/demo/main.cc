@@ -128,7 +128,7 @@ vigil::FlagTable flag_table(Options& options) {
                    server.http1, vigil::http::Http1::kRefused);
   flags.add("http2-max-streams", "N", "open at once on one HTTP/2 connection (250)",
             size_flag(server.http2_max_streams, 1, 1000));
-  flags.add("pollers", "N", "threads that poll connections (0: one a core)",
+  flags.add("pollers", "N", "threads that poll connections, at most (0: one a core)",
             size_flag(server.pollers, 0, 64));
   options.tls.add_to(flags);
   return flags;
