@@ -1,12 +1,7 @@
-// The engine when what it calls fails, or does less than it might: accept4, recv, send, sendmsg,
-// setsockopt, epoll_wait, poll and pthread_create. All are replaced in this executable by the linker
-// (--wrap), for our objects only.
-#include <poll.h>
-#include <pthread.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
+// The engine when what it calls fails, or does less than it might, for a while: accept4, recv, send, sendmsg, setsockopt,
+// epoll_wait, poll and pthread_create. One call at a time: fault_matrix_test.cc.
+#include "tests/support/faults.h"
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <string>
@@ -22,140 +17,64 @@ using namespace vigil::test;
 
 namespace {
 
-std::atomic<int> accept_error{0};
-std::atomic<int> accept_failures{0};
-std::atomic<bool> threads_fail{false};
-
-// What the socket calls of engine threads do.
-enum class Sockets : std::uint8_t {
-  kAsEver,
-  kOneByte,      // recv, send and sendmsg move one byte
-  kInterrupted,  // of three calls one is EINTR and one EAGAIN, the third moves up to seven bytes
-};
-std::atomic<Sockets> sockets{Sockets::kAsEver};
-std::atomic<bool> setsockopt_fails{false};
 std::atomic<std::uint64_t> faults{0};  // calls that were not as ever
 
-class WithSockets {
- public:
-  explicit WithSockets(Sockets mode) {
-    faults = 0;
-    sockets = mode;
-  }
-  ~WithSockets() { sockets = Sockets::kAsEver; }
-};
+// So many accepts fail, with that error.
+std::atomic<int> accept_error{0};
+std::atomic<int> accept_failures{0};
 
-// How many bytes a call for `size` may move; 0: it fails, with errno set.
-std::size_t allowed(std::size_t size) {
-  static thread_local unsigned calls = 0;
-  if (http::EngineThread::current() == nullptr || size == 0) return size;
-  switch (sockets.load()) {
-    case Sockets::kAsEver:
-      return size;
-    case Sockets::kOneByte:
-      ++faults;
-      return 1;
-    case Sockets::kInterrupted:
-      break;
-  }
-  ++faults;
-  switch (++calls % 3) {
-    case 0:
-      errno = EINTR;
-      return 0;
-    case 1:
-      errno = EAGAIN;
-      return 0;
-    default:
-      return std::min<std::size_t>(size, 7);
-  }
+CallOutcome accepts_fail(Call call) {
+  if (call != Call::kAccept || accept_failures.load() <= 0) return {};
+  --accept_failures;
+  return {.error = accept_error.load()};
 }
 
-// A wait that ends early, once in three calls.
-bool interrupts_wait() {
-  static thread_local unsigned calls = 0;
-  if (http::EngineThread::current() == nullptr || sockets.load() != Sockets::kInterrupted) {
-    return false;
-  }
-  if (++calls % 3 != 0) return false;
+CallOutcome setsockopt_fails(Call call) {
+  if (call != Call::kSetsockopt) return {};
   ++faults;
-  errno = EINTR;
-  return true;
+  return {.error = EINVAL};
+}
+
+CallOutcome threads_fail(Call call) {
+  return call == Call::kPthreadCreate ? CallOutcome{.error = EAGAIN} : CallOutcome{};
+}
+
+bool moves_bytes(Call call) { return call == Call::kRecv || call == Call::kSend; }
+bool waits(Call call) { return call == Call::kPoll || call == Call::kEpollWait; }
+
+// recv, send and sendmsg of engine threads move one byte.
+CallOutcome one_byte(Call call) {
+  if (http::EngineThread::current() == nullptr || !moves_bytes(call)) return {};
+  ++faults;
+  return {.bytes_max = 1};
+}
+
+// Of three calls one is EINTR and one EAGAIN, the third moves up to seven bytes. A wait ends early once in three.
+CallOutcome interrupted(Call call) {
+  if (http::EngineThread::current() == nullptr || !(moves_bytes(call) || waits(call))) return {};
+  static constinit thread_local unsigned moves = 0;
+  static constinit thread_local unsigned interruptible = 0;
+  if (waits(call)) {
+    if (++interruptible % 3 != 0) return {};
+    ++faults;
+    return {.error = EINTR};
+  }
+  ++faults;
+  switch (++moves % 3) {
+    case 0:
+      return {.error = EINTR};
+    case 1:
+      return {.error = EAGAIN};
+    default:
+      return {.bytes_max = 7};
+  }
 }
 
 }  // namespace
 
-extern "C" {
-// NOLINTBEGIN: the linker's names
-int __real_accept4(int fd, sockaddr* address, socklen_t* size, int flags);
-int __wrap_accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
-  if (accept_failures.load() > 0) {
-    --accept_failures;
-    errno = accept_error.load();
-    return -1;
-  }
-  return __real_accept4(fd, address, size, flags);
-}
-
-ssize_t __real_recv(int fd, void* into, size_t size, int flags);
-ssize_t __wrap_recv(int fd, void* into, size_t size, int flags) {
-  const std::size_t bytes = allowed(size);
-  return bytes == 0 && size > 0 ? -1 : __real_recv(fd, into, bytes, flags);
-}
-
-ssize_t __real_send(int fd, const void* from, size_t size, int flags);
-ssize_t __wrap_send(int fd, const void* from, size_t size, int flags) {
-  const std::size_t bytes = allowed(size);
-  return bytes == 0 && size > 0 ? -1 : __real_send(fd, from, bytes, flags);
-}
-
-ssize_t __real_sendmsg(int fd, const msghdr* message, int flags);
-ssize_t __wrap_sendmsg(int fd, const msghdr* message, int flags) {
-  std::size_t size = 0;
-  for (std::size_t i = 0; i < message->msg_iovlen; ++i) size += message->msg_iov[i].iov_len;
-  const std::size_t bytes = allowed(size);
-  if (bytes == size) return __real_sendmsg(fd, message, flags);
-  if (bytes == 0) return -1;
-  for (std::size_t i = 0; i < message->msg_iovlen; ++i) {
-    const iovec& part = message->msg_iov[i];
-    if (part.iov_len > 0)
-      return __real_send(fd, part.iov_base, std::min(bytes, part.iov_len), flags);
-  }
-  return 0;
-}
-
-int __real_setsockopt(int fd, int level, int name, const void* value, socklen_t size);
-int __wrap_setsockopt(int fd, int level, int name, const void* value, socklen_t size) {
-  if (setsockopt_fails.load()) {
-    ++faults;
-    errno = EINVAL;
-    return -1;
-  }
-  return __real_setsockopt(fd, level, name, value, size);
-}
-
-int __real_poll(pollfd* all, nfds_t count, int timeout_ms);
-int __wrap_poll(pollfd* all, nfds_t count, int timeout_ms) {
-  return interrupts_wait() ? -1 : __real_poll(all, count, timeout_ms);
-}
-
-int __real_epoll_wait(int fd, epoll_event* into, int count, int timeout_ms);
-int __wrap_epoll_wait(int fd, epoll_event* into, int count, int timeout_ms) {
-  return interrupts_wait() ? -1 : __real_epoll_wait(fd, into, count, timeout_ms);
-}
-
-int __real_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
-                          void* argument);
-int __wrap_pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
-                          void* argument) {
-  if (threads_fail.load()) return EAGAIN;
-  return __real_pthread_create(thread, attributes, run, argument);
-}
-// NOLINTEND
-}
-
 TEST_CASE("P3.4: whatever accept fails with, the server goes on accepting") {
   TestServer server;
+  const WithFaults plan(accepts_fail);
   for (int error : {EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED, EPROTO, EPERM, EHOSTUNREACH,
                     ENETDOWN, EINTR, EAGAIN}) {
     INFO("errno " << error);
@@ -176,6 +95,7 @@ TEST_CASE("P3.4: whatever accept fails with, the server goes on accepting") {
 
 TEST_CASE("P3.4: accepting backs off while it fails, and does not fill the log") {
   TestServer server;
+  const WithFaults plan(accepts_fail);
   accept_error = ENOBUFS;
   accept_failures = 1'000'000;
   RawClient client = server.connect();
@@ -244,28 +164,27 @@ void check_bodies(TestServer& server) {
 
 TEST_CASE("P3.5: with one byte a recv and a send, all bodies are intact") {
   TestServer server;
-  const WithSockets mode(Sockets::kOneByte);
+  faults = 0;
+  const WithFaults plan(one_byte);
   check_bodies(server);
   CHECK(faults > 1'000'000);
 }
 
 TEST_CASE("P3.5: with EINTR and EAGAIN for no reason, all bodies are intact") {
   TestServer server;
-  const WithSockets mode(Sockets::kInterrupted);
+  faults = 0;
+  const WithFaults plan(interrupted);
   check_bodies(server);
   CHECK(faults > 100'000);
 }
 
 TEST_CASE("P3.5: connections are served whatever setsockopt says") {
-  setsockopt_fails = true;
   faults = 0;
-  {
-    TestServer server;
-    for (int i = 0; i < 10; ++i) CHECK(server.get("/hello") == "200 hello\n");
-    server.gate.open();
-    CHECK(server.get("/hold").starts_with("200 "));
-  }
-  setsockopt_fails = false;
+  const WithFaults plan(setsockopt_fails);
+  TestServer server;
+  for (int i = 0; i < 10; ++i) CHECK(server.get("/hello") == "200 hello\n");
+  server.gate.open();
+  CHECK(server.get("/hold").starts_with("200 "));
   CHECK(faults > 0);
 }
 
@@ -274,13 +193,14 @@ TEST_CASE("P3.5: without threads a handler that may block gives 503, and all is 
   options.pollers = 1;
   TestServer server(options);
   RawClient client = server.connect();
-  threads_fail = true;
-  client.send(get_request("/hold"));
-  const RawResponse refused = client.read_response();
-  CHECK(refused.status == 503);
-  CHECK(refused.header("retry-after") == "1");
-  CHECK(server.stats().limits_hit.threads >= 1);
-  threads_fail = false;
+  {
+    const WithFaults plan(threads_fail);
+    client.send(get_request("/hold"));
+    const RawResponse refused = client.read_response();
+    CHECK(refused.status == 503);
+    CHECK(refused.header("retry-after") == "1");
+    CHECK(server.stats().limits_hit.threads >= 1);
+  }
   server.gate.open();
   client.send(get_request("/hold"));
   CHECK(client.read_response().status == 200);
@@ -291,17 +211,18 @@ TEST_CASE("P3.5: threads started ahead let as many handlers block when there is 
   options.pollers = 1;
   options.threads_ahead = 2;
   TestServer server(options);
-  threads_fail = true;
   std::vector<RawClient> holders;
-  for (int i = 1; i <= 2; ++i) {
-    holders.push_back(server.connect());
-    holders.back().send(get_request("/hold"));
-    CHECK(eventually([&] { return server.gate.waiting() == i; }));
+  {
+    const WithFaults plan(threads_fail);
+    for (int i = 1; i <= 2; ++i) {
+      holders.push_back(server.connect());
+      holders.back().send(get_request("/hold"));
+      CHECK(eventually([&] { return server.gate.waiting() == i; }));
+    }
+    RawClient third = server.connect();
+    third.send(get_request("/hold"));
+    CHECK(third.read_response().status == 503);
   }
-  RawClient third = server.connect();
-  third.send(get_request("/hold"));
-  CHECK(third.read_response().status == 503);
-  threads_fail = false;
   server.gate.open();
   for (RawClient& client : holders) CHECK(client.read_response().status == 200);
 }
@@ -310,6 +231,7 @@ TEST_CASE("P3.4: with descriptors kept back newcomers are served without any oth
   http::ServerOptions options = test_options();
   options.descriptors_reserved = 2;
   TestServer server(options);
+  const WithFaults plan(accepts_fail);
   accept_error = EMFILE;
   for (int round = 0; round < 3; ++round) {  // what was lent comes back with the connection's end
     RawClient client = server.connect();
@@ -334,9 +256,10 @@ TEST_CASE("P3.4: with descriptors kept back newcomers are served without any oth
 
 TEST_CASE("P3.5: a server that gets no threads does not start, and can be started later") {
   BareServer server;
-  threads_fail = true;
-  const Result<void> started = server->start();
-  threads_fail = false;
+  const Result<void> started = [&] {
+    const WithFaults plan(threads_fail);
+    return server->start();
+  }();
   REQUIRE_FALSE(started.ok());
   CHECK(started.error().code() == ErrorCode::kResourceExhausted);
   CHECK(server->start().ok());
