@@ -120,9 +120,12 @@ Result<void> Acceptor::open_port() {
   return {};
 }
 
-void Acceptor::watch() {
+void Acceptor::watch(MonotonicTime now) {
   for (const int fd : {listener_.get(), unix_.fd()}) {
-    if (fd >= 0) engine_.pollers[0]->watch_listener(fd);
+    if (fd < 0) continue;
+    if (const int error = engine_.pollers[0]->watch_listener(fd); error != 0) {
+      return back_off(error, now);
+    }
   }
 }
 
@@ -200,7 +203,7 @@ Acceptor::Round Acceptor::on_error(int error, int listener, EngineThread& thread
       [[fallthrough]];
     case ENOBUFS:
     case ENOMEM:
-      back_off(error, thread);
+      back_off(error, thread.now());
       return Round::kBackoff;
     case EINTR:
     case ECONNABORTED:
@@ -208,7 +211,7 @@ Acceptor::Round Acceptor::on_error(int error, int listener, EngineThread& thread
     default:
       // Troubles of the newcomer's network (EPROTO, ENETDOWN, EPERM by a firewall, …), which
       // accept(2) says to treat as EAGAIN. With a pause: one that stays must not spin.
-      back_off(error, thread);
+      back_off(error, thread.now());
       return Round::kBackoff;
   }
 }
@@ -334,10 +337,10 @@ void Acceptor::stop_watching_until(MonotonicTime time) {
   resume_at_ = time;
 }
 
-void Acceptor::back_off(int error, EngineThread& thread) {
+void Acceptor::back_off(int error, MonotonicTime now) {
   log_error(error);
   backoff_ = std::clamp(backoff_ * 2, kBackoffMin, kBackoffMax);
-  stop_watching_until(thread.now() + backoff_);
+  stop_watching_until(now + backoff_);
 }
 
 void Acceptor::resume(MonotonicTime now) {
@@ -349,7 +352,7 @@ void Acceptor::resume(MonotonicTime now) {
     paused_.store(false);
   }
   resume_at_ = kNoDeadline;
-  watch();
+  watch(now);
 }
 
 void Acceptor::report_foreign_user(const PeerAddress& peer) {

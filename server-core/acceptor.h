@@ -52,8 +52,9 @@ class Acceptor {
   // Binds and listens on what the options say. The errors of Server::create().
   Result<void> open();
   const HostPort& endpoint() const { return endpoint_; }
-  // Has the first poller's leader told of newcomers.
-  void watch();
+  // Has the first poller's leader told of newcomers; backs off, as from a failing accept, where the
+  // system has no room for that (epoll_ctl(2): ENOMEM, ENOSPC).
+  void watch(MonotonicTime now);
 
   // --- The first poller's leader.
 
@@ -101,7 +102,7 @@ class Acceptor {
   void stop_watching_until(MonotonicTime time);
   void turn_away_with_reserve(int listener, EngineThread& thread);
   bool turn_one_away(int listener, EngineThread& thread);
-  void back_off(int error, EngineThread& thread);
+  void back_off(int error, MonotonicTime now);
   void log_error(int error);
 
   Engine& engine_;

@@ -2,7 +2,8 @@
 
 #include <pthread.h>
 
-#include <system_error>
+#include <exception>
+#include <new>
 
 #include "base/signal_mask.h"
 #include "sampler/own_wait.h"
@@ -13,20 +14,26 @@
 namespace vigil::http {
 namespace {
 
+// Without memory to ask: no. To take polling away from a thread that runs does no harm.
 bool is_runnable(pid_t thread) {
-  const auto stat = sampler::read_thread_stat(thread);
-  return stat && stat->state == 'R';
+  try {
+    const auto stat = sampler::read_thread_stat(thread);
+    return stat && stat->state == 'R';
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
 }
 
 }  // namespace
 
 Result<void> Monitor::start() {
-  seen_.assign(engine_.pollers.size(), {});
   // Profiled and dumped like any other thread; never the one that runs the program's handlers.
   const SignalMaskGuard mask = SignalMaskGuard::program_signals();
   try {
+    name_ = (engine_.options.thread_name + "-monitor").substr(0, 15);
+    seen_.assign(engine_.pollers.size(), {});
     thread_ = std::thread([this] { run(); });
-  } catch (const std::system_error& error) {
+  } catch (const std::exception& error) {  // no thread, or no memory for one
     return Error(ErrorCode::kResourceExhausted, error.what());
   }
   return {};
@@ -50,8 +57,7 @@ void Monitor::wake() {
 }
 
 void Monitor::run() {
-  pthread_setname_np(pthread_self(),
-                     (engine_.options.thread_name + "-monitor").substr(0, 15).c_str());
+  pthread_setname_np(pthread_self(), name_.c_str());
   const sampler::OwnWait all_its_life;
   int quiet = 0;
   std::unique_lock lock(mutex_);

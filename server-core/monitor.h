@@ -16,6 +16,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -63,6 +64,7 @@ class Monitor {
   std::condition_variable wake_;
   bool stopping_ = false;   // guarded by mutex_
   std::vector<Seen> seen_;  // of each poller
+  std::string name_;        // of the thread
   std::thread thread_;
 };
 

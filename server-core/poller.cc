@@ -55,11 +55,11 @@ Result<void> Poller::open() {
   return {};
 }
 
-void Poller::watch_listener(int fd) {
+int Poller::watch_listener(int fd) {
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = kListenerTag;
-  epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
+  return epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
 }
 
 void Poller::unwatch_listener(int fd) { epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
@@ -77,7 +77,8 @@ void Poller::give(Connection& connection) {
 void Poller::wake() {
   // Edge-triggered and never read: each write is an event. At 2^64-1 it would fail with EAGAIN.
   const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = ::write(wakeup_.get(), &one, sizeof(one));
+  while (::write(wakeup_.get(), &one, sizeof(one)) < 0 && errno == EINTR) {
+  }
 }
 
 bool Poller::rescue(std::uint64_t seen) {

@@ -91,7 +91,8 @@ class Poller {
   // connection is known to live.
   void report_soon(Connection& connection);
 
-  void watch_listener(int fd);
+  // 0, or an errno: it is not watched.
+  int watch_listener(int fd);
   void unwatch_listener(int fd);
 
  private:

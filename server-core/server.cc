@@ -203,7 +203,7 @@ Result<void> Server::start() {
   impl_->start_threads_ahead();
   impl_->started = true;
   engine.advance_phase(Phase::kRunning);
-  engine.acceptor.watch();
+  engine.acceptor.watch(engine.clock.now());
   for (std::size_t i = 0; i < leaders.size(); ++i) engine.pool.run(*leaders[i], *engine.pollers[i]);
   return {};
 }

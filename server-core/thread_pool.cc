@@ -105,16 +105,13 @@ void ThreadPool::reap_ended(std::unique_lock<std::mutex>&) {
 }
 
 void ThreadPool::stop_and_join() {
-  std::vector<EngineThread*> all;
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
-    for (const auto& thread : threads_) {
-      thread->wake.notify_one();
-      all.push_back(thread.get());
-    }
+    for (const auto& thread : threads_) thread->wake.notify_one();
   }
-  for (EngineThread* thread : all) thread->join();
+  // Not with the lock, which they need to end. From here on nobody else changes the list.
+  for (const auto& thread : threads_) thread->join();
   std::unique_lock lock(mutex_);
   reap_ended(lock);
 }

@@ -3,7 +3,7 @@
 #include <pthread.h>
 
 #include <cassert>
-#include <system_error>
+#include <exception>
 
 #include "base/signal_mask.h"
 #include "sampler/own_wait.h"
@@ -45,7 +45,7 @@ bool TimeoutPool::start_thread_locked() {
   const auto self = threads_.emplace(threads_.end());
   try {
     *self = std::thread([this, self] { thread_main(self); });
-  } catch (const std::system_error&) {
+  } catch (const std::exception&) {  // no thread, or no memory for one
     threads_.erase(self);
     return false;
   }

@@ -37,12 +37,6 @@ void* allocate(std::size_t size, std::size_t alignment) {
   return memory;
 }
 
-// A sink that allocates nothing: what is tested is the engine.
-class NullSink final : public LogSink {
- public:
-  void write(const LogRecord&) noexcept override {}
-};
-
 std::size_t open_descriptors() {
   namespace fs = std::filesystem;
   const auto all = fs::directory_iterator("/proc/self/fd");

@@ -68,6 +68,12 @@ class QuietSink final : public LogSink {
   std::string text_;
 };
 
+// Allocates nothing: for tests in which memory runs out.
+class NullSink final : public LogSink {
+ public:
+  void write(const LogRecord&) noexcept override {}
+};
+
 // Until `condition` holds, or 10 s have passed; its last value.
 bool eventually(const std::function<bool()>& condition);
 

@@ -1,0 +1,345 @@
+// P9.3, the fault matrix of the server: whole lives of a server, from create() to the end of its destructor, in which the
+// first, the second, … the n-th call of one sort fails, is short or is interrupted, until a life passes with fewer calls.
+//
+// A life is right if everything that a client is told is true, a fault that leaves nothing lost (an interruption, a short
+// read) loses nothing, the server serves again afterwards, and nothing is left when it has gone: no descriptor, no thread,
+// no task.
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/text.h"
+#include "server-core/websocket.h"
+#include "tests/server-core/test_server.h"
+#include "tests/support/catch.h"
+#include "tests/support/faults.h"
+#include "tests/support/http2_client.h"
+#include "tests/support/websocket_client.h"
+
+using namespace std::chrono_literals;
+using namespace vigil;
+using namespace vigil::test;
+
+namespace {
+
+std::size_t entries(const char* folder) {
+  namespace fs = std::filesystem;
+  const auto all = fs::directory_iterator(folder);
+  return static_cast<std::size_t>(std::distance(fs::begin(all), fs::end(all)));
+}
+std::size_t open_descriptors() { return entries("/proc/self/fd"); }
+std::size_t live_threads() { return entries("/proc/self/task"); }
+
+// What a client may be told.
+enum class Loss : std::uint8_t {
+  kNone,     // the fault is to be made good: every answer is right
+  kRefused,  // an error, or the end of the connection, in place of an answer
+};
+
+struct ServerFault {
+  Fault fault;
+  Loss loss;
+};
+
+constexpr ServerFault kSocketFaults[] = {
+    {{"socket: EMFILE", Call::kSocket, EMFILE}, Loss::kRefused},
+    {{"bind: EADDRINUSE", Call::kBind, EADDRINUSE}, Loss::kRefused},
+    {{"listen: EADDRINUSE", Call::kListen, EADDRINUSE}, Loss::kRefused},
+    {{"accept: EMFILE", Call::kAccept, EMFILE}, Loss::kRefused},
+    {{"accept: ENOMEM", Call::kAccept, ENOMEM}, Loss::kNone},
+    {{"accept: EINTR", Call::kAccept, EINTR}, Loss::kNone},
+    {{"accept: ECONNABORTED", Call::kAccept, ECONNABORTED}, Loss::kNone},
+    {{"recv: ECONNRESET", Call::kRecv, ECONNRESET}, Loss::kRefused},
+    {{"recv: ENOMEM", Call::kRecv, ENOMEM}, Loss::kRefused},
+    {{"recv: EINTR", Call::kRecv, EINTR}, Loss::kNone},
+    {{"recv: EAGAIN", Call::kRecv, EAGAIN}, Loss::kNone},
+    {{"recv: one byte", Call::kRecv, 0}, Loss::kNone},
+    {{"send: EPIPE", Call::kSend, EPIPE}, Loss::kRefused},
+    {{"send: EINTR", Call::kSend, EINTR}, Loss::kNone},
+    {{"send: EAGAIN", Call::kSend, EAGAIN}, Loss::kNone},
+    {{"send: one byte", Call::kSend, 0}, Loss::kNone},
+    {{"setsockopt: EINVAL", Call::kSetsockopt, EINVAL}, Loss::kNone},
+    {{"getsockopt: ENOBUFS", Call::kGetsockopt, ENOBUFS}, Loss::kRefused},
+};
+
+constexpr ServerFault kOtherFaults[] = {
+    {{"fcntl: EINVAL", Call::kFcntl, EINVAL}, Loss::kRefused},
+    {{"epoll_create1: EMFILE", Call::kEpollCreate, EMFILE}, Loss::kRefused},
+    {{"epoll_ctl: ENOSPC", Call::kEpollCtl, ENOSPC}, Loss::kRefused},
+    {{"epoll_wait: EINTR", Call::kEpollWait, EINTR}, Loss::kNone},
+    {{"eventfd: EMFILE", Call::kEventfd, EMFILE}, Loss::kRefused},
+    {{"poll: EINTR", Call::kPoll, EINTR}, Loss::kNone},
+    {{"poll: ENOMEM", Call::kPoll, ENOMEM}, Loss::kRefused},
+    {{"open: EMFILE", Call::kOpen, EMFILE}, Loss::kNone},
+    // The event descriptors' own: EAGAIN would need 2^64 wakes.
+    {{"write: EINTR", Call::kWrite, EINTR}, Loss::kNone},
+    {{"pthread_create: EAGAIN", Call::kPthreadCreate, EAGAIN}, Loss::kRefused},
+};
+
+constexpr ServerFault kMemoryFaults[] = {
+    {{"malloc: ENOMEM", Call::kMalloc, ENOMEM}, Loss::kRefused},
+};
+
+// Clients, one after the other, which note what must not be.
+class Clients {
+ public:
+  Clients(const HostPort& server, Loss loss, std::vector<std::string>& wrong)
+      : server_(server), loss_(loss), wrong_(wrong) {}
+
+  void use_everything() {
+    keep_alive();
+    upload("Content-Length: 70000", std::string(70'000, 'b'));
+    upload("Transfer-Encoding: chunked", "5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", "hello world");
+    download();
+    pipeline();
+    reset_in_the_middle();
+    http2();
+    websocket();
+  }
+
+ private:
+  void expect(bool holds, const std::string& what) {
+    if (!holds) wrong_.push_back(what);
+  }
+  // One answer of HTTP/1.1: the right one, or, where it may be lost, an honest refusal. false: the connection is of no
+  // more use.
+  bool answered(RawClient& client, const char* what, const std::string& body) {
+    const RawResponse response = client.read_response();
+    if (response.status == 200 && response.complete) {
+      expect(response.body == body, std::string(what) + ": another body");
+      return response.header("connection") != "close";
+    }
+    const bool refused = response.status == 0 || response.status >= 400 || !response.complete;
+    expect(refused, std::string(what) + ": " + std::to_string(response.status));
+    expect(loss_ == Loss::kRefused, std::string(what) + ": lost");
+    expect(client.ended() || response.complete, std::string(what) + ": hangs");
+    return response.complete && response.header("connection") != "close";
+  }
+
+  void keep_alive() {
+    RawClient client(server_);
+    for (int i = 0; i < 3; ++i) {
+      client.send(get_request("/hello"));
+      if (!answered(client, "GET", "hello\n")) return;
+    }
+  }
+  void upload(const std::string& framing, const std::string& sent, std::string body = {}) {
+    RawClient client(server_);
+    client.send("POST /echo HTTP/1.1\r\nHost: x\r\n" + framing + "\r\n\r\n");
+    client.send(sent);
+    (void)answered(client, "POST", body.empty() ? sent : body);
+  }
+  void download() {
+    RawClient client(server_, 8192);
+    client.send(get_request("/big?n=300000"));
+    (void)answered(client, "big", std::string(300'000, 'x'));
+  }
+  void pipeline() {
+    RawClient client(server_);
+    client.send(get_request("/hello") + get_request("/noread") + get_request("/hello"));
+    (void)(answered(client, "first", "hello\n") && answered(client, "second", "unread\n") &&
+           answered(client, "third", "hello\n"));
+  }
+  void reset_in_the_middle() {
+    RawClient client(server_, 4096);
+    client.reset_on_close();
+    client.send(get_request("/big?n=10000000"));
+    (void)client.receive();
+  }
+  void http2() {
+    Http2Client client{RawClient(server_)};
+    const auto expected = [&](const std::string& got, const std::string& right, const char* what) {
+      if (got == right) return;
+      expect(!got.starts_with("200 "), std::string(what) + ": " + got.substr(0, 30));
+      expect(loss_ == Loss::kRefused, std::string(what) + ": lost: " + got);
+      expect(got != "no answer" || client.raw.ended(), std::string(what) + ": hangs");
+    };
+    expected(client.get(1, "/hello"), "200 hello\n", "stream");
+    if (client.raw.ended()) return;
+    expected(client.exchange(3, h2::post(3, "/echo") + h2::data(3, "body")), "200 body", "upload");
+    if (client.raw.ended()) return;
+    expected(client.get(5, "/big?n=20000"), "200 " + std::string(20'000, 'x'), "download");
+    expect(client.reader.sound(), "frames that are none");
+  }
+  void websocket() {
+    WebSocketClient client(RawClient(server_), "/ws");
+    if (client.open()) {
+      client.send(kFin | kText, "hello");
+      const ServerFrame frame = client.read_frame();
+      if (frame.first == (kFin | kText)) {
+        expect(frame.payload == "hello", "a WebSocket's message is another");
+        client.send(kFin | kClose, std::string("\x03\xe8", 2));
+        (void)client.read_frame();
+        return;
+      }
+    }
+    expect(loss_ == Loss::kRefused, "a WebSocket: lost");
+    expect(client.raw().ended() || client.response().complete, "a WebSocket hangs");
+  }
+
+  const HostPort server_;
+  const Loss loss_;
+  std::vector<std::string>& wrong_;
+};
+
+void hello(http::ResponseWriter& response, http::Request&) { (void)response.write("hello\n"); }
+
+void unread(http::ResponseWriter& response, http::Request&) { (void)response.write("unread\n"); }
+
+void echo(http::ResponseWriter& response, http::Request& request) {
+  char bytes[4096];
+  while (true) {
+    const Result<std::size_t> got = request.read(bytes);
+    if (!got) return http::write_error(response, 400);
+    if (*got == 0 || !response.write({bytes, *got})) return;
+  }
+}
+
+void big(http::ResponseWriter& response, http::Request& request) {
+  const std::string block(10'000, 'x');
+  const auto bytes = parse_integer(request.query("n").value_or("0"), 0, 10'000'000);
+  for (std::int64_t left = bytes.ok() ? *bytes : 0; left > 0; left -= 10'000) {
+    if (!response.write(block)) return;
+  }
+}
+
+void echo_messages(http::ResponseWriter& response, http::Request& request) {
+  Result<http::WebSocket> socket = http::upgrade_websocket(response, request, {});
+  if (!socket) return;
+  while (auto message = socket->read_message(in(5s))) {
+    if (!socket->send(message->kind, message->data)) return;
+  }
+}
+
+// What a server needs, made without faults.
+struct Parts {
+  Parts() {
+    options.http2_cleartext = true;
+    options.threads_ahead = 1;
+    options.descriptors_reserved = 1;
+    add(router, "GET /hello", hello);
+    add(router, "/noread", unread);
+    add(router, "/echo", echo);
+    add(router, "GET /big", big);
+    add(router, "GET /ws", echo_messages);
+  }
+
+  SystemClock clock;
+  NullSink sink;
+  http::ServerOptions options = test_options();
+  leakwatch::TaskRegistry registry{clock};
+  http::Router router{registry};
+};
+
+using ServerResult = Result<std::unique_ptr<http::Server>>;
+
+// A server that listens, or why there is none.
+ServerResult started(Parts& parts) {
+  try {
+    auto created =
+        http::Server::create(parts.options, parts.router, parts.registry, parts.sink, parts.clock);
+    if (!created) return created;
+    if (Result<void> ok = (*created)->start(); !ok) return std::move(ok).error();
+    return created;
+  } catch (const std::bad_alloc&) {
+    const Unharmed text;
+    return Error(ErrorCode::kResourceExhausted, "std::bad_alloc");
+  }
+}
+
+struct Life {
+  std::uint64_t calls = 0;
+  std::vector<std::string> wrong;  // what must not be
+};
+
+class Lives {
+ public:
+  explicit Lives(const ServerFault& fault) : fault_(fault) {}
+
+  // One with the n-th call as the fault says.
+  Life live(std::uint64_t n) {
+    life_ = {};
+    Parts parts;
+    const std::size_t descriptors = open_descriptors();
+    const FaultAt fault(fault_.fault, n);
+    {
+      ServerResult server = started(parts);
+      if (!server) server = second_start(parts, server.error().message());
+      if (server) use(**server);
+      if (server) (void)(*server)->shutdown(in(5s));
+    }
+    const Unharmed us;
+    life_.calls = fault.calls();
+    expect(eventually([&] { return open_descriptors() == descriptors; }), "descriptors are left");
+    expect(eventually([&] { return live_threads() == 1; }), "threads are left");
+    expect(parts.registry.snapshot().empty(), "tasks are left");
+    return std::move(life_);
+  }
+
+ private:
+  void expect(bool holds, const std::string& what) {
+    if (!holds) life_.wrong.push_back(what);
+  }
+
+  ServerResult second_start(Parts& parts, const std::string& why) {
+    const Unharmed us;
+    expect(fault_.loss == Loss::kRefused, "no start: " + why);
+    expect(why.size() > 5, "no start, and no reason");
+    ServerResult server = started(parts);
+    expect(server.ok(), "no second start");
+    return server;
+  }
+
+  void use(http::Server& server) {
+    const Unharmed us;
+    Clients(server.endpoint(), fault_.loss, life_.wrong).use_everything();
+    const auto serves = [&] {
+      RawClient client(server.endpoint());
+      client.send(get_request("/hello"));
+      return client.read_response().body == "hello\n";
+    };
+    expect(eventually(serves), "serves no more");
+    expect(eventually([&] { return server.stats().connections.open() == 0; }),
+           "connections are left");
+  }
+
+  const ServerFault& fault_;
+  Life life_;
+};
+
+// Each fault at the first, the second, … call.
+void try_all(std::span<const ServerFault> faults) {
+  // What is made once in a process is made before anything is counted.
+  static constexpr ServerFault kNone{{"none", Call::kTimerCreate, EAGAIN}, Loss::kNone};
+  for (int i = 0; i < 2; ++i) CHECK(Lives(kNone).live(1).wrong == std::vector<std::string>{});
+  for (const ServerFault& fault : faults) {
+    Lives lives(fault);
+    std::uint64_t n = 0;
+    std::uint64_t calls = 0;
+    do {
+      n = next_fault(n);
+      const auto begin = std::chrono::steady_clock::now();
+      const Life life = lives.live(n);
+      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+      calls = life.calls;
+      INFO(fault.fault.name << ", call " << n << " of " << calls);
+      CHECK(life.wrong == std::vector<std::string>{});
+      CHECK(took.count() < 5);
+    } while (calls >= n);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("P9.3: whole lives of a server while the n-th call of its sockets fails or is short") {
+  try_all(kSocketFaults);
+}
+
+TEST_CASE("P9.3: whole lives of a server while the n-th epoll_wait, open, write, … fails") {
+  try_all(kOtherFaults);
+}
+
+TEST_CASE("P9.3: whole lives of a server while the n-th allocation fails") {
+  try_all(kMemoryFaults);
+}
