@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <map>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <unordered_map>
 
 #include "sampler/slot_edge.h"
@@ -15,9 +17,10 @@ namespace vigil::sampler {
 namespace {
 
 // A thread that has worked on something. In thread-local storage, and trivially destructible, so
-// that tasks in other thread-locals' destructors still find it; Unlisting takes it off the list.
+// that tasks in other thread-locals' destructors still find it; unlist() takes it off the list.
 struct ListedThread {
   sigsafe::WorkCell* work = nullptr;
+  pid_t tid = 0;
   // Guards the thread's labels against a collector: between its load of the pointer and its new
   // reference the owner must not let go. The owner's handler needs no lock (CountedLabels).
   std::mutex labels_mutex;
@@ -26,34 +29,51 @@ struct ListedThread {
 constinit thread_local ListedThread t_listed;
 
 // The exception to "no globals" that a thread-local makes necessary: its readers must find it.
-// Never destroyed, because threads may end after static destructors have run.
+// Never destroyed, because threads may end after static destructors have run; and in no need of
+// memory to begin with.
+template <typename T>
+T& immortal() {
+  alignas(T) static std::byte memory[sizeof(T)];
+  static T& object = *new (memory) T;
+  return object;
+}
+
 struct Listed {
   std::mutex mutex;
   std::map<pid_t, ListedThread*> by_tid;  // guarded by mutex
 };
-Listed& listed() {
-  static Listed& all = *new Listed;
-  return all;
+Listed& listed() { return immortal<Listed>(); }
+
+// Called when a thread ends, with its ListedThread. is_listed stays set: what works later in that
+// thread's end is not listed again.
+void unlist(void* thread) {
+  const std::lock_guard lock(listed().mutex);
+  listed().by_tid.erase(static_cast<ListedThread*>(thread)->tid);
 }
 
-// Its destructor runs when the thread ends. is_listed stays set: what works later in that thread's
-// end is not listed again.
-struct Unlisting {
-  pid_t tid = 0;
-  ~Unlisting() {
-    const std::lock_guard lock(listed().mutex);
-    listed().by_tid.erase(tid);
-  }
-};
-thread_local Unlisting t_unlisting;
+// Whose value, where it is set, has unlist() called. Not a thread_local with a destructor: the C
+// library ends the process when there is no memory to register one (glibc 2.36,
+// __cxa_thread_atexit_impl).
+std::optional<pthread_key_t> make_unlisting_key() {
+  pthread_key_t key{};
+  if (::pthread_key_create(&key, unlist) != 0) return std::nullopt;
+  return key;
+}
+bool have_unlisted() {
+  static const std::optional<pthread_key_t> key = make_unlisting_key();
+  return key && ::pthread_setspecific(*key, &t_listed) == 0;
+}
 
 // A forked child has one thread, and locks as they happened to be.
 void forget_others_after_fork() {
   new (&listed()) Listed;
   new (&t_listed.labels_mutex) std::mutex;
   if (t_listed.work == nullptr) return;
-  t_unlisting.tid = ::gettid();
-  listed().by_tid.emplace(t_unlisting.tid, &t_listed);
+  t_listed.tid = ::gettid();
+  try {
+    listed().by_tid.emplace(t_listed.tid, &t_listed);
+  } catch (const std::bad_alloc&) {  // its samples have no labels
+  }
 }
 
 ThreadWork shared_work(const sigsafe::WorkMark& mark) {
@@ -82,11 +102,7 @@ struct Names {
   std::unordered_map<std::string, WorkName, StringHash, std::equal_to<>> by_text;
 };
 
-// Never destroyed: names are immortal.
-Names& names() {
-  static Names& all = *new Names;
-  return all;
-}
+Names& names() { return immortal<Names>(); }
 
 bool is_capital(char c) { return c >= 'A' && c <= 'Z'; }
 
@@ -119,13 +135,14 @@ const WorkName* work_name(std::string_view text) {
 void list_this_thread() noexcept {
   static std::once_flag once;
   std::call_once(once, [] { pthread_atfork(nullptr, nullptr, &forget_others_after_fork); });
-  t_unlisting.tid = ::gettid();
+  if (!have_unlisted()) return;  // a sample of this thread has no labels; its next task tries again
+  t_listed.tid = ::gettid();
   t_listed.work = &sigsafe::t_work;
   try {
     const std::lock_guard lock(listed().mutex);
-    listed().by_tid[t_unlisting.tid] = &t_listed;
+    listed().by_tid[t_listed.tid] = &t_listed;
   } catch (const std::bad_alloc&) {
-    return;  // a sample of this thread has no labels; its next task tries again
+    return;  // the same
   }
   sigsafe::t_work.is_listed = true;
 }
