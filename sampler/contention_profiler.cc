@@ -8,7 +8,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <mutex>
+#include <new>
+#include <string>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -98,7 +101,7 @@ class ContentionProfiler::Impl {
         waits_(options.stacks_max),
         adapted_(clock.now()) {}
 
-  void start();
+  Result<void> start();
   void stop();
   Result<void> set_rate(Duration rate);
   Duration rate() const { return Duration(rate_ns_.load()); }
@@ -144,10 +147,16 @@ class ContentionProfiler::Impl {
   std::thread thread_;
 };
 
-void ContentionProfiler::Impl::start() {
+Result<void> ContentionProfiler::Impl::start() {
   contention::note_creations(true);
   const SignalMaskGuard guard = SignalMaskGuard::program_signals();
-  thread_ = std::thread([this] { run(); });
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (const std::exception& error) {  // no thread, or no memory for one
+    return Error(ErrorCode::kResourceExhausted,
+                 "no thread for the contention profile: " + std::string(error.what()));
+  }
+  return {};
 }
 
 void ContentionProfiler::Impl::stop() {
@@ -208,9 +217,15 @@ void ContentionProfiler::Impl::take(const WaitSlot& slot) {
 void ContentionProfiler::Impl::step(MonotonicTime now) {
   const std::lock_guard lock(mutex_);
   bool first = true;
-  contention::drain_slots(tables_, [&](const WaitSlot& slot) {
-    if (std::exchange(first, false)) refresh_modules(now);
-    take(slot);
+  contention::drain_slots(tables_, [&](const WaitSlot& slot) noexcept {
+    try {
+      if (std::exchange(first, false)) refresh_modules(now);
+      take(slot);
+    } catch (const std::bad_alloc&) {
+      contention::counters.samples_lost.fetch_add(1, std::memory_order_relaxed);
+      contention::counters.lost_delay_ns.fetch_add(static_cast<std::uint64_t>(slot.delay_ns),
+                                                   std::memory_order_relaxed);
+    }
   });
   adapt(now);
 }
@@ -370,13 +385,20 @@ Result<std::unique_ptr<ContentionProfiler>> ContentionProfiler::create_without_h
   if (g_exists.exchange(true)) {
     return Error(ErrorCode::kBusy, "contention is being profiled already in this process");
   }
-  auto impl = std::make_unique<Impl>(options, clock, modules, unwinder, **tables);
+  std::unique_ptr<ContentionProfiler> made;
+  try {
+    made.reset(new ContentionProfiler(
+        std::make_unique<Impl>(options, clock, modules, unwinder, **tables)));
+  } catch (...) {
+    g_exists.store(false);
+    throw;
+  }
   // What a predecessor left is not this one's.
   contention::drain_slots(**tables, [](const WaitSlot&) {});
   contention::waiters.forget_waits();
-  impl->start();
-  (void)impl->set_rate(options.rate);
-  return std::unique_ptr<ContentionProfiler>(new ContentionProfiler(std::move(impl)));
+  if (Result<void> started = made->impl_->start(); !started) return std::move(started).error();
+  (void)made->set_rate(options.rate);
+  return made;
 }
 
 ContentionProfiler::ContentionProfiler(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

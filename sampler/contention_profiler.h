@@ -81,7 +81,8 @@ class ContentionProfiler {
   //   unsupported         the program does not have the hooks; the sentence says what to do
   //   busy                there is one already
   //   invalid_argument    an option is out of range
-  //   resource_exhausted  no memory for the tables (20 MiB of address space, little of it touched)
+  //   resource_exhausted  no memory for the tables (20 MiB of address space, little of it touched),
+  //                       or no thread
   static Result<std::unique_ptr<ContentionProfiler>> create(ContentionOptions options, Clock& clock,
                                                             Modules& modules, Unwinder& unwinder);
   // The same without interposed functions: for tests that call the recorder themselves.

@@ -98,9 +98,16 @@ void CpuTimers::arm(pid_t tid, Met met) {
     return;
   }
   const timer_t timer = *made;
+  try {
+    timers_.emplace(tid, timer);
+  } catch (...) {  // nobody would know of it
+    timer_delete(timer);
+    throw;
+  }
   timespec clock{};
   if (clock_gettime(cpu_clock_of(tid), &clock) != 0) {  // gone meanwhile
     timer_delete(timer);
+    timers_.erase(tid);
     refused_.emplace(tid, ESRCH);
     return;
   }
@@ -118,7 +125,6 @@ void CpuTimers::arm(pid_t tid, Met met) {
   const itimerspec when{to_timespec(period_),
                         to_timespec(std::chrono::nanoseconds(first + missed * period))};
   timer_settime(timer, TIMER_ABSTIME, &when, nullptr);
-  timers_.emplace(tid, timer);
 }
 
 void CpuTimers::follow(std::span<const pid_t> tids, pid_t excluded) {

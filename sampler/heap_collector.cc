@@ -5,7 +5,9 @@
 
 #include <array>
 #include <chrono>
-#include <system_error>
+#include <exception>
+#include <new>
+#include <string>
 #include <utility>
 
 #include "base/signal_mask.h"
@@ -125,7 +127,7 @@ Result<void> HeapCollector::start(std::int64_t interval_bytes) {
     try {
       const auto guard = SignalMaskGuard::program_signals();
       thread_ = std::thread([this] { run(); });
-    } catch (const std::system_error& error) {
+    } catch (const std::exception& error) {  // no thread, or no memory for one
       heap_recorder.owner.store(nullptr);
       return Error(ErrorCode::kResourceExhausted,
                    "no thread for the heap sampler: " + std::string(error.what()));
@@ -149,9 +151,11 @@ void HeapCollector::stop() {
 void HeapCollector::run() {
   while (true) {
     const std::uint32_t seen = heap_recorder.wakes.load();
-    {
+    try {
       const std::lock_guard lock(mutex_);
       drain();
+    } catch (const std::bad_alloc&) {
+      // What has not been taken is still in its slot, for the next time; what finds none is counted.
     }
     if (stopping_) return;
     sigsafe::wait_for_wake(
@@ -208,9 +212,10 @@ std::uint64_t HeapCollector::bucket_of(Key key) {
   const auto found = numbers_.find(key);
   if (found != numbers_.end()) return found->second;
   if (numbers_.size() == kHeapBucketsMax) return sigsafe::kBucketLost;
-  const std::uint64_t number = kFirstBucket + counts_.size();
+  // The count first: there may be one more of them than numbers, never one less.
+  if (counts_.size() == numbers_.size()) counts_.push_back(0);
+  const std::uint64_t number = kFirstBucket + numbers_.size();
   numbers_.emplace(std::move(key), number);
-  counts_.push_back(0);
   return number;
 }
 

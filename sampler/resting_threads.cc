@@ -13,10 +13,12 @@ const ThreadStack* RestingThreads::find(pid_t tid, const Moment& now) {
 
 void RestingThreads::keep(const ThreadStack& thread, const Moment& now) {
   if (thread.step != CaptureStep::kSignalFree || thread.failure != CaptureFailure::kNone) return;
+  // Whole before it is kept: where there is no memory for a copy, what was known stays.
+  ThreadStack copy = thread;
+  copy.work = {};  // would keep its labels alive
   Entry& entry = threads_[thread.tid];
+  entry.thread = std::move(copy);
   entry.moment = now;
-  entry.thread = thread;
-  entry.thread.work = {};  // would keep its labels alive
   entry.asked = capture_;
 }
 

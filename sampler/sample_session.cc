@@ -23,8 +23,14 @@ Result<std::unique_ptr<SampleSession>> SampleSession::open(SignalChannel& channe
     // 48 bits in si_value; never 0 nor kReserved.
     const std::uint64_t generation = tables.next_generation.fetch_add(1);
     tables.timers_armed.store(1);
-    session.generation.store(generation);
-    return std::unique_ptr<SampleSession>(new SampleSession(channel, index, generation));
+    try {
+      std::unique_ptr<SampleSession> opened(new SampleSession(channel, index, generation));
+      session.generation.store(generation);
+      return opened;
+    } catch (...) {
+      session.generation.store(0);
+      throw;
+    }
   }
   return Error(ErrorCode::kBusy, "16 CPU profiles are being taken already");
 }

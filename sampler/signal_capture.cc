@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <new>
 
 #include "sampler/cpu_timers.h"
 #include "sampler/proc_thread.h"
@@ -31,10 +32,11 @@ int queue_signal(pid_t tid, int number, std::uint64_t value) {
 
 bool is_gone(pid_t tid) { return syscall(SYS_tgkill, getpid(), tid, 0) != 0 && errno == ESRCH; }
 
-// As is_gone, and true for another thread that has the id now.
+// As is_gone, and true for another thread that has the id now, where that can be told (not 0).
 bool is_other_thread(pid_t tid, std::uint64_t start_ticks) {
   const Result<ThreadStat> stat = read_thread_stat(tid);
-  return stat ? stat->start_ticks != start_ticks : stat.error().code() == ErrorCode::kNotFound;
+  if (!stat) return stat.error().code() == ErrorCode::kNotFound;
+  return start_ticks != 0 && stat->start_ticks != start_ticks;
 }
 
 void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t seen, Duration at_most) {
@@ -57,6 +59,12 @@ RegisterSet registers_of(const Slot& slot) {
 
 StackCopy stack_of(const Slot& slot) {
   return {slot.stack_base, {slot.stack, slot.stack_bytes}, slot.stack_end};
+}
+
+SignalCapture::SignalCapture(SignalChannel& channel, Clock& clock)
+    : channel_(channel), clock_(clock) {
+  requests_.reserve(channel.tables().captures.size());
+  parked_.reserve(channel.tables().captures.size());
 }
 
 SignalCapture::Request SignalCapture::request(pid_t tid, std::size_t ticket, Way way) {
@@ -158,6 +166,7 @@ void SignalCapture::wait(MonotonicTime deadline) {
 
 std::vector<std::size_t> SignalCapture::take_gone() {
   std::vector<std::size_t> tickets;
+  tickets.reserve(requests_.size());
   std::erase_if(requests_, [&](const Pending& pending) {
     // The signal went with the thread, unless it is in the handler's last steps: then the slot is
     // not kRequested.
@@ -172,18 +181,27 @@ std::vector<std::size_t> SignalCapture::take_gone() {
   return tickets;
 }
 
-void SignalCapture::park(const Pending& pending) {
+void SignalCapture::park(const Pending& pending) noexcept {
   Pending parked = pending;
-  if (const Result<ThreadStat> stat = read_thread_stat(pending.tid)) {
-    parked.start_ticks = stat->start_ticks;
+  try {
+    if (const Result<ThreadStat> stat = read_thread_stat(pending.tid)) {
+      parked.start_ticks = stat->start_ticks;
+    }
+  } catch (const std::bad_alloc&) {  // it stays parked until no thread has the id
   }
   parked_.push_back(parked);
 }
 
 std::vector<std::size_t> SignalCapture::give_up() {
   std::vector<std::size_t> tickets;
+  tickets.reserve(requests_.size());
+  for (const Pending& pending : requests_) tickets.push_back(pending.ticket);
+  drop();
+  return tickets;
+}
+
+void SignalCapture::drop() noexcept {
   for (const Pending& pending : requests_) {
-    tickets.push_back(pending.ticket);
     if (pending.timer) timer_delete(*pending.timer);
     Slot& slot = *pending.slot;
     // Nothing is on its way that could find this generation, as in withdraw().
@@ -201,7 +219,6 @@ std::vector<std::size_t> SignalCapture::give_up() {
     }
   }
   requests_.clear();
-  return tickets;
 }
 
 void SignalCapture::reclaim_parked() {

@@ -33,9 +33,9 @@ StackCopy stack_of(const sigsafe::Slot& slot);
 class SignalCapture {
  public:
   // Both must outlive the object.
-  SignalCapture(SignalChannel& channel, Clock& clock) : channel_(channel), clock_(clock) {}
+  SignalCapture(SignalChannel& channel, Clock& clock);
   // Gives up what is outstanding.
-  ~SignalCapture() { give_up(); }
+  ~SignalCapture() { drop(); }
   SignalCapture(const SignalCapture&) = delete;
   SignalCapture& operator=(const SignalCapture&) = delete;
 
@@ -86,6 +86,8 @@ class SignalCapture {
   // Takes back all outstanding requests; their tickets. Their slots are parked until the late
   // signal or the thread's end.
   std::vector<std::size_t> give_up();
+  // The same without a list: for who ends by an exception.
+  void drop() noexcept;
 
   // Waiting happens in slices, to notice threads that end without answering (and a fake clock that
   // moves).
@@ -97,18 +99,19 @@ class SignalCapture {
     sigsafe::Slot* slot = nullptr;
     std::uint64_t generation = 0;
     pid_t tid = 0;
-    std::uint64_t start_ticks = 0;  // tells a reused id from the old thread
+    std::uint64_t start_ticks = 0;  // tells a reused id from the old thread; 0: could not be read
     std::optional<timer_t> timer = {};
   };
 
   // 0 or errno.
   int send(Pending& pending, std::uint32_t index, Way way);
   bool has_answer() const;
-  void park(const Pending& pending);
+  void park(const Pending& pending) noexcept;
   void reclaim_parked();
 
   SignalChannel& channel_;
   Clock& clock_;
+  // With room for every slot from the start: adding to them must not fail.
   std::vector<Pending> requests_;
   std::vector<Pending> parked_;
 };

@@ -327,6 +327,11 @@ void StackCollector::Impl::request_some(std::vector<ThreadStack>& threads,
 
 void StackCollector::Impl::take_answers(std::vector<ThreadStack>& threads) {
   while (const auto answer = signals_.take_answer()) {
+    struct Release {
+      SignalCapture& signals;
+      const SignalCapture::Answer& answer;
+      ~Release() { signals.release(answer); }
+    } const release{signals_, *answer};
     ThreadStack& thread = threads[answer->ticket];
     thread.step = CaptureStep::kSignal;
     thread.failure =
@@ -337,7 +342,6 @@ void StackCollector::Impl::take_answers(std::vector<ThreadStack>& threads) {
     thread.held = answer->held;
     thread.work = answer->work;
     thread.stack = unwinder_.unwind(answer->registers, answer->stack, options_.frames_max);
-    signals_.release(*answer);
   }
 }
 
@@ -383,6 +387,12 @@ std::vector<ThreadStack> StackCollector::Impl::capture(std::span<const pid_t> ti
                                                        MonotonicTime deadline,
                                                        ModuleTables tables) {
   const std::lock_guard lock(mutex_);
+  // Where memory runs out in the middle: an answer that comes later must not be taken for one to the
+  // next capture, whose threads are others.
+  struct Outstanding {
+    SignalCapture& signals;
+    ~Outstanding() { signals.drop(); }
+  } const outstanding{signals_};
   // Without a new table the last one serves: frames in newer modules then end their walk.
   if (tables == ModuleTables::kRefresh) (void)modules_.refresh();
   main_stack_end_ = modules_.current()->main_stack_end();
