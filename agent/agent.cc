@@ -1,6 +1,8 @@
 #include "agent/agent.h"
 
 #include <fstream>
+#include <new>
+#include <system_error>
 
 #include "agent/debug_listener.h"
 #include "agent/profile_keeper.h"
@@ -197,7 +199,7 @@ Result<void> Agent::Parts::start_listener(const AgentOptions& options, LogSink& 
 }
 
 Result<std::unique_ptr<Agent>> Agent::start(AgentOptions options, leakwatch::TaskRegistry& tasks,
-                                            LogSink& sink, Clock& clock) {
+                                            LogSink& sink, Clock& clock) try {
   if (Result<void> checked = check_debug_reach(options); !checked) {
     return std::move(checked).error();
   }
@@ -216,6 +218,11 @@ Result<std::unique_ptr<Agent>> Agent::start(AgentOptions options, leakwatch::Tas
     return std::move(started).error();
   }
   return std::unique_ptr<Agent>(new Agent(std::move(parts)));
+} catch (const std::system_error& error) {
+  return Error(ErrorCode::kResourceExhausted,
+               std::string("no thread for the agent: ") + error.what());
+} catch (const std::bad_alloc&) {
+  return Error(ErrorCode::kResourceExhausted, "no memory for the agent");
 }
 
 Agent::Agent(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}

@@ -121,6 +121,7 @@ class Agent {
   //   invalid_argument    a threshold is below the time between the watchdog's passes; no address and
   //                       no Unix socket; a token that is too short
   //   unsupported         what the sampler needs is missing; the sentence says what to install
+  //   resource_exhausted  no thread or no memory for it
   static Result<std::unique_ptr<Agent>> start(AgentOptions options, leakwatch::TaskRegistry& tasks,
                                               LogSink& sink, Clock& clock);
 

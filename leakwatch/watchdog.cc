@@ -3,8 +3,10 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <exception>
 #include <span>
 #include <unordered_map>
+#include <utility>
 
 #include "base/signal_mask.h"
 #include "base/text.h"
@@ -123,10 +125,22 @@ void Watchdog::run() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     lock.unlock();
-    step(clock_.now());
+    step_or_log();
     lock.lock();
     const MonotonicTime next = clock_.now() + interval();
     while (!stopping_ && clock_.now() < next) clock_.wait_until(lock, wake_, next);
+  }
+}
+
+// A pass that memory runs out in is not the end of the program: the next one looks again. Said once,
+// until one has gone well.
+void Watchdog::step_or_log() noexcept {
+  try {
+    step(clock_.now());
+    pass_failed_ = false;
+  } catch (const std::exception& error) {
+    if (std::exchange(pass_failed_, true)) return;
+    log_.error("a pass of the watchdog failed", {{"exception", error.what()}});
   }
 }
 

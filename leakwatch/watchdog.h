@@ -188,6 +188,7 @@ class Watchdog {
   struct Pass;
 
   void run();
+  void step_or_log() noexcept;
   bool flags_tasks() const { return options_.threshold != Duration::zero(); }
   void look_at_watermarks(const std::vector<TaskInfo>& live, MonotonicTime now);
   void note_watermarks(const HighWatermarkWatch::Counts& counts,
@@ -236,6 +237,7 @@ class Watchdog {
 
   std::atomic<bool> draining_{false};
   std::condition_variable wake_;  // with mutex_: stopping_ has changed
+  bool pass_failed_ = false;      // the thread's own
   std::thread thread_;            // start() and stop() only, under thread_mutex_
   std::mutex thread_mutex_;
 
