@@ -10,7 +10,10 @@ std::string html_head(std::string_view title, int refresh_seconds) {
   const std::string refresh =
       refresh_seconds == 0
           ? ""
-          : fmt::format("<meta http-equiv=\"refresh\" content=\"{}\">\n", refresh_seconds);
+          : fmt::format(R"(<noscript><meta http-equiv="refresh" content="{0}"></noscript>
+<script>setInterval(() => {{ if (!document.querySelector("details[open]")) location.reload() }}, {0}000)</script>
+)",
+                        refresh_seconds);
   return fmt::format(R"(<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -19,9 +19,13 @@ std::string folded(std::string_view summary, std::string_view text) {
                      html_escaped(text));
 }
 
-// What waits, why, and whether it moves.
+// Where it is, what it waits for, and whether it moves.
 std::string why_of(const StuckReport& report) {
-  std::string why = html_escaped(report.stack.state);
+  std::string why;
+  if (const std::string place = place_of(report.stack); !place.empty()) {
+    why = fmt::format("<b>{}</b><br>", html_escaped(place));
+  }
+  why += html_escaped(report.stack.state);
   if (!report.stack.wait.text.empty()) why += ": " + html_escaped(report.stack.wait.text);
   if (report.leaked) why += "<br>leaked past its timeout";
   if (report.stalled) why += "<br>a stream without progress";
@@ -60,6 +64,18 @@ void append_row(std::string& out, const StuckReport& report, MonotonicTime now) 
   out += "</td></tr>\n";
 }
 
+void append_deadlock(std::string& out, const leakwatch::DeadlockReport& deadlock) {
+  fmt::format_to(std::back_inserter(out), "<h2>Deadlock {}{}</h2>\n<ul>", deadlock.number,
+                 deadlock.over ? ", over" : "");
+  for (const leakwatch::DeadlockParty& party : deadlock.parties) {
+    fmt::format_to(std::back_inserter(out), "<li>{} waits for {}<br><b>{}</b>{}</li>\n",
+                   html_escaped(thread_title(party.stack, party.task)),
+                   html_escaped(party.stack.wait.text), html_escaped(place_of(party.stack)),
+                   folded("stack", format_stack(party.stack)));
+  }
+  out += "</ul>\n";
+}
+
 void append_rows(std::string& out, const std::vector<StuckReport>& reports,
                  leakwatch::EpisodeState state, MonotonicTime now) {
   for (const StuckReport& report : reports) {
@@ -78,11 +94,7 @@ std::string leakwatch_html(const Services& services, MonotonicTime now) {
                  "href=\"/debug/locks?format=svg\">locks</a>.</p>\n",
                  format_duration(services.watchdog.threshold()), counters.stuck_now,
                  counters.flagged, counters.recovered, counters.deadlocks);
-  for (const auto& deadlock : services.watchdog.deadlocks()) {
-    fmt::format_to(std::back_inserter(out), "<h2>Deadlock {}{}</h2>\n<pre>{}</pre>\n",
-                   deadlock.number, deadlock.over ? ", over" : "",
-                   html_escaped(format_deadlock(deadlock)));
-  }
+  for (const auto& deadlock : services.watchdog.deadlocks()) append_deadlock(out, deadlock);
   out +=
       "<table><tr><th>Report</th><th>State</th><th class=number>Tasks</th><th "
       "class=number>Age</th><th>Who</th><th>Why and where</th></tr>\n";

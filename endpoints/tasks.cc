@@ -98,6 +98,7 @@ void add_details(ordered_json& json, const StuckReport& report) {
   json["draining"] = report.draining;
   if (report.request) json["request"] = to_json(*report.request);
   json["labels"] = labels_of(report.stack);
+  json["where"] = place_of(report.stack);
   json["movement"] = to_json(report.movement);
   if (report.holder) json["holder"] = to_json(*report.holder);
 }
@@ -220,6 +221,8 @@ std::string details_of(const StuckReport& report) {
   }
   const std::string movement = movement_text(report.movement);
   if (!movement.empty()) details += "since then: " + movement + "\n";
+  const std::string place = place_of(report.stack);
+  if (!place.empty()) details += "where: " + place + "\n";
   return details;
 }
 

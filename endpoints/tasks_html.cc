@@ -64,10 +64,10 @@ std::string column(const PageRequest& request, std::string_view name, std::strin
 std::string request_of(const TaskInfo& task, const Services& services) {
   const auto request = services.tasks.request_of(task.id);
   if (!request) return "";
-  return fmt::format("{} {} from {} {}{}", html_escaped(request->method),
-                     html_escaped(request->target), html_escaped(request->peer),
-                     html_escaped(request->request_id),
-                     request->client_gone ? ", client gone" : "");
+  std::string text = fmt::format("{} {} from {}", html_escaped(request->method),
+                                 html_escaped(request->target), html_escaped(request->peer));
+  if (!request->request_id.empty()) text += " " + html_escaped(request->request_id);
+  return request->client_gone ? text + ", client gone" : text;
 }
 
 void append_row(std::string& out, const TaskInfo& task, const TaskStates& states,

@@ -87,8 +87,9 @@ std::string format_deadlock(const DeadlockReport& report) {
       fmt::format_to(std::back_inserter(text), " in task {} {}",
                      static_cast<std::uint64_t>(party.task->id), valid_utf8(party.task->label));
     }
-    fmt::format_to(std::back_inserter(text), "\nwaits for {}\n{}", party.stack.wait.text,
-                   format_stack(party.stack));
+    const std::string place = place_of(party.stack);
+    fmt::format_to(std::back_inserter(text), "\nwaits for {}\n{}{}", party.stack.wait.text,
+                   place.empty() ? "" : "where: " + place + "\n", format_stack(party.stack));
   }
   return text;
 }

@@ -40,6 +40,7 @@ struct DeadlockReport {
 //
 //   thread 4711 vigil-work-3 in task 12 GET /deadlock
 //   waits for mutex 0x5581… held by thread 4712
+//   where: demo::lock_both (work.cc:140) < demo::deadlock_ab (routes.cc:145)
 //   demo::lock_both(...)
 //   	/src/demo/work.cc:140 +0x31
 std::string format_deadlock(const DeadlockReport& report);

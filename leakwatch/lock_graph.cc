@@ -67,22 +67,42 @@ std::set<WaitEdge> edges_in_cycles(std::span<const WaitEdge> edges) {
   return inside;
 }
 
-// The picture, row by row.
+// The picture, row by row. A thread is a box of two lines.
 class Svg {
  public:
-  void lock(std::uintptr_t lock, pid_t owner, std::span<const WaitEdge> waiters,
-            const ThreadTitles& titles, const std::set<WaitEdge>& red) {
+  explicit Svg(const ThreadTitles& titles) : titles_(titles) {}
+
+  // One box below the other, an arrow from each to the next, and one back to the first.
+  void cycle(const WaitCycle& edges) {
+    const int top = y_;
+    for (std::size_t i = 0; i < edges.size(); ++i) {
+      box(0, y_, edges[i].waiter, kRed);
+      const bool is_last = i + 1 == edges.size();
+      text(is_last ? kWidth + kBend + 8 : kWidth / 2 + 8,
+           is_last ? (top + y_ + kHeight) / 2 + 4 : y_ + kHeight + kGap / 2 + 4,
+           hex_address(edges[i].lock));
+      if (!is_last) {
+        path(fmt::format("M{0} {1} V{2}", kWidth / 2, y_ + kHeight, y_ + kHeight + kGap), kRed);
+      }
+      y_ += kHeight + kGap;
+    }
+    const int bottom = y_ - kGap - kHeight / 2;
+    path(fmt::format("M{0} {1} h{2} V{3} h-{2}", kWidth, bottom, kBend, top + kHeight / 3), kRed);
+    y_ += kGap;
+  }
+
+  // The owner at the right, its waiters at the left.
+  void lock(std::uintptr_t lock, pid_t owner, std::span<const WaitEdge> waiters) {
     const std::size_t shown = std::min(waiters.size(), kSvgWaitersMax);
     const int middle = y_ + static_cast<int>(shown - 1) * kRow / 2;
     for (std::size_t i = 0; i < shown; ++i) {
-      const bool in_cycle = red.contains(waiters[i]);
-      box(0, y_ + static_cast<int>(i) * kRow, title_of(titles, waiters[i].waiter), in_cycle);
-      arrow(y_ + static_cast<int>(i) * kRow, middle, in_cycle);
+      const int row = y_ + static_cast<int>(i) * kRow;
+      box(0, row, waiters[i].waiter, "");
+      path(fmt::format("M{} {} L{} {}", kWidth, row + kHeight / 2, kOwnerX, middle + kHeight / 2),
+           "");
     }
-    const bool in_cycle =
-        std::any_of(waiters.begin(), waiters.end(), [&](const auto& e) { return red.contains(e); });
-    box(kOwnerX, middle, title_of(titles, owner), in_cycle);
-    text(kWidth + 30, middle - 8, hex_address(lock));
+    box(kOwnerX, middle, owner, "");
+    text(kOwnerX, middle - 6, hex_address(lock));
     y_ += static_cast<int>(shown) * kRow;
     if (shown < waiters.size()) {
       text(8, y_ + 12, fmt::format("and {} more wait for it", waiters.size() - shown));
@@ -91,36 +111,48 @@ class Svg {
     y_ += kGap;
   }
 
-  std::string document() const {
+  std::string document() {
+    if (body_.empty()) {
+      text(0, 16, "No thread waits for another one's lock.");
+      y_ = kRow;
+    }
     return fmt::format(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-4 -4 {} {}\" width=\"{}\" "
-        "role=\"img\" font-family=\"system-ui,sans-serif\" font-size=\"12\" fill=\"none\" "
-        "stroke=\"currentColor\">\n<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"8\" "
-        "refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" orient=\"auto\"><path d=\"M0 0 8 4 0 8\" "
-        "/></marker></defs>\n{}</svg>\n",
-        kOwnerX + kWidth + 8, y_ + 8, kOwnerX + kWidth + 8, body_);
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-4 -16 {0} {1}\" width=\"{0}\" "
+        "height=\"{1}\" role=\"img\" font-family=\"system-ui,sans-serif\" font-size=\"12\" "
+        "fill=\"none\" stroke=\"currentColor\">\n<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" "
+        "refX=\"8\" refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" orient=\"auto\"><path "
+        "d=\"M0 0 8 4 0 8\"/></marker></defs>\n{2}</svg>\n",
+        kOwnerX + kWidth + 8, y_ + 20, body_);
   }
 
  private:
   static constexpr int kWidth = 300;
-  static constexpr int kOwnerX = 480;
-  static constexpr int kRow = 36;
-  static constexpr int kGap = 24;
-  static constexpr std::size_t kTitleMax = 46;
+  static constexpr int kHeight = 40;
+  static constexpr int kBend = 40;
+  static constexpr int kOwnerX = 420;
+  static constexpr int kRow = 52;
+  static constexpr int kGap = 32;
+  static constexpr std::size_t kLineMax = 46;
+  static constexpr std::string_view kRed = " stroke=\"#d33\"";
 
-  static std::string_view color(bool in_cycle) { return in_cycle ? " stroke=\"#d33\"" : ""; }
-
-  void box(int x, int y, std::string title, bool in_cycle) {
+  // "thread 12 vigil-work-3" over "task 7 GET /orders": as thread_title() has them in one line.
+  void box(int x, int y, pid_t thread, std::string_view style) {
+    constexpr std::string_view kBetween = " in task ";
+    const std::string title = title_of(titles_, thread);
+    const std::size_t at = std::min(title.find(kBetween), title.size());
     fmt::format_to(std::back_inserter(body_),
-                   "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"26\" rx=\"4\"{}/>\n", x, y,
-                   kWidth, color(in_cycle));
-    if (title.size() > kTitleMax) title = title.substr(0, kTitleMax) + "…";
-    text(x + 8, y + 17, valid_utf8(title));
+                   "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"4\"{}/>\n", x, y,
+                   kWidth, kHeight, style);
+    text(x + 8, y + 16, cut(title.substr(0, at)));
+    if (at < title.size()) text(x + 8, y + 32, cut("task " + title.substr(at + kBetween.size())));
   }
-  void arrow(int from_y, int to_y, bool in_cycle) {
-    fmt::format_to(std::back_inserter(body_),
-                   "<path d=\"M{} {} {} {}\" marker-end=\"url(#tip)\"{}/>\n", kWidth, from_y + 13,
-                   kOwnerX, to_y + 13, color(in_cycle));
+  static std::string cut(std::string line) {
+    if (line.size() > kLineMax) line = line.substr(0, kLineMax) + "…";
+    return valid_utf8(line);
+  }
+  void path(std::string_view line, std::string_view style) {
+    fmt::format_to(std::back_inserter(body_), "<path d=\"{}\" marker-end=\"url(#tip)\"{}/>\n", line,
+                   style);
   }
   void text(int x, int y, std::string_view shown) {
     fmt::format_to(std::back_inserter(body_),
@@ -128,6 +160,7 @@ class Svg {
                    y, html_escaped(shown));
   }
 
+  const ThreadTitles& titles_;
   int y_ = 0;
   std::string body_;
 };
@@ -176,11 +209,12 @@ std::string lock_graph_dot(std::span<const WaitEdge> edges, const ThreadTitles& 
 std::string lock_graph_svg(std::span<const WaitEdge> edges, const ThreadTitles& titles) {
   const std::set<WaitEdge> red = edges_in_cycles(edges);
   std::map<std::pair<std::uintptr_t, pid_t>, std::vector<WaitEdge>> locks;
-  for (const WaitEdge& edge : edges) locks[{edge.lock, edge.owner}].push_back(edge);
-  Svg svg;
-  for (const auto& [lock, waiters] : locks) {
-    svg.lock(lock.first, lock.second, waiters, titles, red);
+  for (const WaitEdge& edge : edges) {
+    if (!red.contains(edge)) locks[{edge.lock, edge.owner}].push_back(edge);
   }
+  Svg svg(titles);
+  for (const WaitCycle& cycle : find_cycles(edges)) svg.cycle(cycle);
+  for (const auto& [lock, waiters] : locks) svg.lock(lock.first, lock.second, waiters);
   return svg.document();
 }
 

@@ -49,8 +49,9 @@ using ThreadTitles = std::map<pid_t, std::string>;
 // red where it is part of a cycle.
 std::string lock_graph_dot(std::span<const WaitEdge> edges, const ThreadTitles& titles);
 
-// The same graph as SVG, for a browser: a row for each lock with its owner at the right and its
-// waiters at the left, at most kSvgWaitersMax of them drawn.
+// The same graph as SVG, for a browser: each deadlock as a ring in red, then a row for each lock that
+// others wait for, with its owner at the right and its waiters at the left, at most kSvgWaitersMax of
+// them drawn.
 std::string lock_graph_svg(std::span<const WaitEdge> edges, const ThreadTitles& titles);
 inline constexpr std::size_t kSvgWaitersMax = 8;
 

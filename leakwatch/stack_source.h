@@ -88,4 +88,12 @@ class StackSource {
 // The frames as Go prints them, two lines each, and the failure in brackets. Pure.
 std::string format_stack(const LiveStack& stack);
 
+// Where the program's own code is, in one line: the innermost of its functions and its callers, at
+// most kPlaceFramesMax. What lies between is passed over: the C and C++ libraries' frames, told by
+// their files, and vigil's, by their namespace. Empty if all are such, or none is known. Pure.
+//
+//   demo::update_inventory (work.cc:134) < demo::lock_route (routes.cc:140)
+std::string place_of(const LiveStack& stack);
+inline constexpr std::size_t kPlaceFramesMax = 3;
+
 }  // namespace vigil::leakwatch

@@ -58,6 +58,8 @@ void Watchdog::log_report(const StuckReport& report, bool is_new, MonotonicTime 
   fields.emplace_back("thread", task.thread);
   fields.emplace_back("thread_name", report.stack.thread_name);
   fields.emplace_back("state", report.stack.state);
+  const std::string place = place_of(report.stack);
+  if (!place.empty()) fields.emplace_back("where", place);
   if (!report.stack.wait.text.empty()) fields.emplace_back("waits_for", report.stack.wait.text);
   if (!holder.empty()) fields.emplace_back("holder", holder);
   if (!holder.empty()) fields.emplace_back("holder_stack", holder_stack);

@@ -78,10 +78,11 @@ TEST_CASE(
   CHECK(locks_json["locks"].size() == 2);
   CHECK(locks_json["deadlocks"] == 1);
   CHECK(count_of(dot, "color=red") == 2);
-  CHECK(count_of(svg, "<rect") == 4);
+  CHECK(count_of(svg, "<rect") == 2);
   CHECK(bad_format == 400);
   CHECK(html.find("http-equiv=\"refresh\"") != std::string::npos);
-  CHECK(html.find("GET /deadlock/ba") != std::string::npos);
+  CHECK(html.find("GET /deadlock/ba waits for mutex") != std::string::npos);
+  CHECK(count_of(html, "<b>demo::lock_both (work.cc:") == 2);
   CHECK(count_of(listed, "GET /deadlock/ab") == 1);
   CHECK(count_of(listed, "GET /deadlock/ba") == 0);
   CHECK(bad_age == 400);

@@ -4,6 +4,7 @@
 
 #include "base/fake_clock.h"
 #include "tests/support/catch.h"
+#include "tests/support/count_of.h"
 
 namespace vigil::leakwatch {
 namespace {
@@ -144,9 +145,22 @@ TEST_CASE("the graph as DOT and SVG names threads, locks and the cycle") {
   const std::string svg = lock_graph_svg(edges, titles);
   CHECK(svg.find("GET &quot;/a&quot; &lt;1&gt;") != std::string::npos);
   CHECK(svg.find("thread 3") != std::string::npos);
-  CHECK(svg.find("#d33") != std::string::npos);
+  // The ring of two, and the third thread with the owner of its lock.
+  CHECK(test::count_of(svg, "<rect") == 4);
+  CHECK(test::count_of(svg, "marker-end=\"url(#tip)\" stroke=\"#d33\"") == 2);
+  CHECK(test::count_of(svg, "marker-end=\"url(#tip)\"/>") == 1);
   edges.erase(edges.begin());
   CHECK(lock_graph_svg(edges, titles).find("#d33") == std::string::npos);
+  CHECK(lock_graph_svg({}, titles).find("No thread waits") != std::string::npos);
+}
+
+TEST_CASE("the picture of a graph has a thread and its task in two lines, and cuts them") {
+  const ThreadTitles titles = {{1, "thread 1 vigil-work-1 in task 7 GET /" + std::string(60, 'x')}};
+  const std::string svg = lock_graph_svg(std::vector<WaitEdge>{{1, 2, 0xA, 1}}, titles);
+  CHECK(svg.find(">thread 1 vigil-work-1</text>") != std::string::npos);
+  CHECK(svg.find(">task 7 GET /xxx") != std::string::npos);
+  CHECK(svg.find("x…</text>") != std::string::npos);
+  CHECK(svg.find(">thread 2</text>") != std::string::npos);
 }
 
 }  // namespace

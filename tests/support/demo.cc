@@ -76,12 +76,4 @@ std::vector<HttpAnswer> Background::join() {
   return answers_;
 }
 
-std::size_t count_of(const std::string& where, const std::string& text) {
-  std::size_t count = 0;
-  for (std::size_t at = where.find(text); at != std::string::npos; at = where.find(text, at + 1)) {
-    ++count;
-  }
-  return count;
-}
-
 }  // namespace vigil::test

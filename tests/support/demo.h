@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "tests/support/count_of.h"
 #include "tests/support/http_client.h"
 #include "tests/support/subprocess.h"
 
@@ -50,8 +51,5 @@ class Background {
   std::vector<HttpAnswer> answers_;
   std::vector<std::thread> threads_;
 };
-
-// How often `text` is in `where`.
-std::size_t count_of(const std::string& where, const std::string& text);
 
 }  // namespace vigil::test
