@@ -221,24 +221,35 @@ struct Http2Receiver {
     return 0;
   }
 
-  ssize_t read_out(Http2Stream& stream, std::span<std::uint8_t> into, std::uint32_t& flags) {
-    const std::size_t kept = std::min(into.size(), stream.out_bytes());
-    const std::size_t direct = std::min(into.size() - kept, stream.direct.size());
+  // How long the next DATA frame of the stream is. What it has is not copied into a buffer of
+  // nghttp2's: send_out() puts it behind the frame's header.
+  ssize_t read_out(Http2Stream& stream, std::size_t size, std::uint32_t& flags) {
+    const std::size_t kept = std::min(size, stream.out_bytes());
+    const std::size_t direct = std::min(size - kept, stream.direct.size());
     if (kept + direct == 0 && !stream.out_ended) {
       stream.deferred = true;
       return NGHTTP2_ERR_DEFERRED;
     }
-    if (kept > 0) std::memcpy(into.data(), stream.out.data() + stream.out_sent, kept);
-    if (direct > 0) std::memcpy(into.data() + kept, stream.direct.data(), direct);
+    flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (kept == stream.out_bytes() && stream.out_ended) end_out(stream, flags);
+    return static_cast<ssize_t>(kept + direct);
+  }
+
+  // The frame of which read_out() has just said that it has `size` bytes. One, and nghttp2 comes back:
+  // produce() has a limit.
+  int send_out(Http2Stream& stream, std::string_view header, std::size_t size) {
+    const std::size_t kept = std::min(size, stream.out_bytes());
+    self.producing_->append(header)
+        .append(stream.out, stream.out_sent, kept)
+        .append(stream.direct.substr(0, size - kept));
     stream.out_sent += kept;
-    stream.direct.remove_prefix(direct);
+    stream.direct.remove_prefix(size - kept);
     if (stream.out_bytes() == 0) {
       stream.out.clear();
       stream.out_sent = 0;
-      if (stream.out_ended) end_out(stream, flags);
     }
     self.events_.on_taken(stream);
-    return static_cast<ssize_t>(kept + direct);
+    return NGHTTP2_ERR_PAUSE;
   }
 
   void end_out(Http2Stream& stream, std::uint32_t& flags) {
@@ -292,6 +303,14 @@ int on_data_chunk(nghttp2_session*, std::uint8_t, std::int32_t id, const std::ui
 int on_frame_send(nghttp2_session*, const nghttp2_frame* frame, void* user) {
   return guarded(user, [&](Http2Receiver& to) { return to.frame_sent(*frame); });
 }
+int on_send_data(nghttp2_session*, nghttp2_frame*, const std::uint8_t* header, std::size_t size,
+                 nghttp2_data_source* source, void* user) {
+  constexpr std::size_t kHeaderBytes = 9;  // RFC 9113 §4.1; none of ours is padded
+  auto& stream = *static_cast<Http2Stream*>(source->ptr);
+  return guarded(user, [&](Http2Receiver& to) {
+    return to.send_out(stream, view(header, kHeaderBytes), size);
+  });
+}
 int on_stream_close(nghttp2_session*, std::int32_t id, std::uint32_t, void* user) {
   return guarded(user, [&](Http2Receiver& to) { return to.stream_closed(id); });
 }
@@ -314,17 +333,16 @@ const nghttp2_session_callbacks* Http2Callbacks::table() {
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(table, on_data_chunk);
     nghttp2_session_callbacks_set_on_frame_send_callback(table, on_frame_send);
     nghttp2_session_callbacks_set_on_stream_close_callback(table, on_stream_close);
+    nghttp2_session_callbacks_set_send_data_callback(table, on_send_data);
     return table;
   }();
   return kTable;
 }
 
-ssize_t Http2Callbacks::read_out(nghttp2_session*, std::int32_t, std::uint8_t* into,
-                                 std::size_t size, std::uint32_t* flags,
-                                 nghttp2_data_source* source, void* user) {
+ssize_t Http2Callbacks::read_out(nghttp2_session*, std::int32_t, std::uint8_t*, std::size_t size,
+                                 std::uint32_t* flags, nghttp2_data_source* source, void* user) {
   auto& stream = *static_cast<Http2Stream*>(source->ptr);
-  return guarded(
-      user, [&](Http2Receiver& to) { return to.read_out(stream, std::span(into, size), *flags); });
+  return guarded(user, [&](Http2Receiver& to) { return to.read_out(stream, size, *flags); });
 }
 
 }  // namespace vigil::http

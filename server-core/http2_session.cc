@@ -142,13 +142,16 @@ void Http2Session::receive(std::string_view bytes, MonotonicTime now) {
 void Http2Session::produce(std::string& out, std::size_t bytes_max) {
   out.append(first_);
   first_.clear();
+  producing_ = &out;
   while (out.size() < bytes_max) {
+    const std::size_t before = out.size();
     const std::uint8_t* bytes = nullptr;
     const ssize_t size = nghttp2_session_mem_send(session_, &bytes);
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     check(static_cast<int>(std::min<ssize_t>(size, 0)));
-    if (size <= 0) break;
-    out.append(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(size));
+    if (size > 0) out.append(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(size));
+    // Of data it gives nothing: Http2Receiver::send_out() has appended it.
+    if (out.size() == before) break;
   }
   window_setting_ = false;
 }

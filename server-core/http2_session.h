@@ -200,8 +200,9 @@ class Http2Session {
   nghttp2_session* session_ = nullptr;
   std::vector<std::unique_ptr<Http2Stream>> streams_;
   std::vector<std::unique_ptr<Http2Stream>> spare_;
-  std::string first_;    // the first SETTINGS frame, as it goes out
-  MonotonicTime now_{};  // of receive()
+  std::string first_;                 // the first SETTINGS frame, as it goes out
+  std::string* producing_ = nullptr;  // while in produce()
+  MonotonicTime now_{};               // of receive()
   std::uint64_t requests_ = 0;
   std::uint32_t pings_sent_ = 0;
   std::uint32_t pings_answered_ = 0;
