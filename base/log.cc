@@ -3,10 +3,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cmath>
-#include <ctime>
+#include <iterator>
+#include <string>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 
@@ -17,20 +19,16 @@ namespace {
 void append_time(std::string& out, WallTime time) {
   const auto us =
       std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
-  const std::time_t seconds = us / 1'000'000;
-  std::tm utc{};
-  gmtime_r(&seconds, &utc);
-  fmt::format_to(std::back_inserter(out), "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
-                 utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min,
-                 utc.tm_sec, us % 1'000'000);
+  append_utc_seconds(out, time);
+  fmt::format_to(std::back_inserter(out), ".{:06}Z", us % 1'000'000);
 }
 
 struct FieldValueWriter {
   std::string& out;
-  void operator()(std::int64_t value) const { out += fmt::to_string(value); }
+  void operator()(std::int64_t value) const { out += std::to_string(value); }
   // JSON has no infinity and no NaN.
   void operator()(double value) const {
-    out += std::isfinite(value) ? fmt::to_string(value) : "null";
+    out += std::isfinite(value) ? fmt::format("{}", value) : "null";
   }
   void operator()(bool value) const { out += value ? "true" : "false"; }
   void operator()(std::string_view value) const {

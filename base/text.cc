@@ -4,12 +4,15 @@
 
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <cstddef>
+#include <ctime>
+#include <iterator>
 #include <limits>
 #include <optional>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace vigil {
 namespace {
@@ -227,6 +230,21 @@ std::string format_duration(Duration duration) {
     return text.append(unit.name);
   }
   return "0s";
+}
+
+void append_utc_seconds(std::string& out, WallTime time) {
+  const std::time_t seconds =
+      std::chrono::floor<std::chrono::seconds>(time).time_since_epoch().count();
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  fmt::format_to(std::back_inserter(out), "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", utc.tm_year + 1900,
+                 utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec);
+}
+
+std::string format_utc(WallTime time) {
+  std::string text;
+  append_utc_seconds(text, time);
+  return text + 'Z';
 }
 
 Result<HostPort> parse_host_port(std::string_view text) {

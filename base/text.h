@@ -36,6 +36,12 @@ Result<Duration> parse_duration(std::string_view text);
 // "1.5s"), from there on whole units ("3m12s", "2h5m").
 std::string format_duration(Duration duration);
 
+// RFC 3339 in UTC, whole seconds (rounded down): "2026-11-22T04:12:09Z".
+std::string format_utc(WallTime time);
+
+// Appends the same without the Z: a fraction of the second may follow.
+void append_utc_seconds(std::string& out, WallTime time);
+
 // An IP address and a port.
 struct HostPort {
   std::string host;  // numeric: "127.0.0.1", "::1"

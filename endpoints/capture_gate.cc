@@ -1,6 +1,6 @@
 #include "endpoints/capture_gate.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace vigil::endpoints {
 

@@ -1,6 +1,6 @@
 #include "endpoints/capture_parameters.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 

@@ -4,7 +4,7 @@
 #include <map>
 #include <unordered_map>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
@@ -79,7 +79,7 @@ void append_row(std::string& out, const ConnectionInfo& info, const ConnectionWo
   fmt::format_to(
       std::back_inserter(out), "{:<14} {:<28} {:>9} {:>8} {:>10} {:>10} {:>10} {:>9}  {}\n",
       info.state, peer_text(info), format_duration(info.age),
-      info.requests == 0 ? "-" : fmt::to_string(info.requests), format_bytes(info.received_bytes),
+      info.requests == 0 ? "-" : std::to_string(info.requests), format_bytes(info.received_bytes),
       format_bytes(info.acknowledged_bytes), format_bytes(info.unsent_bytes),
       info.round_trip == Duration(0) ? "-" : format_duration(info.round_trip), doing);
 }
@@ -154,7 +154,7 @@ std::string format_connections(const std::vector<ServerConnections>& servers) {
 
 Page connections_page(const PageRequest& request, const Services& services) {
   const auto limit =
-      parse_integer(request.query.get("limit").value_or(fmt::to_string(kConnectionsListed)), 1,
+      parse_integer(request.query.get("limit").value_or(std::to_string(kConnectionsListed)), 1,
                     kConnectionsListedMax);
   if (!limit) {
     return error_page(400, "invalid value for \"limit\" - " + limit.error().message());

@@ -1,6 +1,6 @@
 #include "endpoints/contention.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 #include "endpoints/changes.h"

@@ -4,7 +4,7 @@
 #include <memory>
 #include <new>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "endpoints/guard.h"
 #include "endpoints/reserves.h"

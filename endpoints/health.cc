@@ -1,6 +1,6 @@
 #include "endpoints/health.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace vigil::endpoints {
 

@@ -1,6 +1,6 @@
 #include "endpoints/html_head.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 

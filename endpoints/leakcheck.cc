@@ -7,7 +7,7 @@
 #include <span>
 #include <unordered_map>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 #include "leakwatch/leakcheck/heap_growth.h"

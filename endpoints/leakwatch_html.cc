@@ -1,6 +1,6 @@
 #include "endpoints/leakwatch_html.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 #include "endpoints/html_head.h"

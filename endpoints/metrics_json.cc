@@ -1,5 +1,5 @@
 // Metrics as JSON.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "endpoints/metric_fields.h"

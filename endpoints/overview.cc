@@ -6,7 +6,7 @@
 #include <map>
 #include <span>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 
@@ -111,12 +111,12 @@ std::string figures(const Overview& overview) {
   out += rate_figure("requests", "requests", static_cast<double>(requests), "/s");
   out += figure("memory resident", mib(metrics.process.resident_bytes),
                 mib(metrics.process.virtual_bytes) + " virtual");
-  out += figure("threads", fmt::to_string(metrics.process.threads));
-  out += figure("descriptors", fmt::to_string(metrics.process.open_fds),
+  out += figure("threads", std::to_string(metrics.process.threads));
+  out += figure("descriptors", std::to_string(metrics.process.open_fds),
                 fmt::format("of {}", metrics.process.max_fds));
-  out += figure("connections", fmt::to_string(open));
+  out += figure("connections", std::to_string(open));
   out += figure(
-      "tasks", fmt::to_string(metrics.tasks.live),
+      "tasks", std::to_string(metrics.tasks.live),
       fmt::format("{} older than 1 s", metrics.task_ages.older_than(std::chrono::seconds(1))));
   out += fmt::format(
       "<div class=\"figure{}\"><b>{}</b><span>stuck now</span><small>{}</small></div>\n",
@@ -172,11 +172,11 @@ void append_route(std::string& out, const RouteOverview& route) {
                  "data-unit=\"/s\"></td><td class=n>{}</td><td class=n>{}</td><td "
                  "class=\"n{}\">{}</td></tr>\n",
                  name, html_escaped(valid_utf8(route.server)),
-                 route.running == 0 ? "" : fmt::to_string(route.running),
+                 route.running == 0 ? "" : std::to_string(route.running),
                  route.running == 0 ? "" : format_duration(route.oldest), route.requests, key,
                  route.requests, bound_text(route.p50), bound_text(route.p99),
                  route.errors > 0 ? " bad" : "",
-                 route.errors == 0 ? "" : fmt::to_string(route.errors));
+                 route.errors == 0 ? "" : std::to_string(route.errors));
 }
 
 std::string routes_section(const Overview& overview) {

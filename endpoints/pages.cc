@@ -3,7 +3,7 @@
 #include <cassert>
 #include <string>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 #include "endpoints/about.h"
@@ -198,11 +198,11 @@ std::string_view short_name(const PageEntry& page) {
 std::string count_of(const PageEntry& page, const Services& services) {
   if (page.render == goroutine_page) {
     const auto threads = sampler::list_threads();
-    return threads ? fmt::to_string(threads->size()) : "";
+    return threads ? std::to_string(threads->size()) : "";
   }
-  if (page.render == tasks_page) return fmt::to_string(services.tasks.counters().live);
+  if (page.render == tasks_page) return std::to_string(services.tasks.counters().live);
   if (page.render == leakwatch_page) {
-    return fmt::to_string(services.watchdog.counters().stuck_now);
+    return std::to_string(services.watchdog.counters().stuck_now);
   }
   return "";
 }

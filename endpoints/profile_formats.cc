@@ -2,7 +2,7 @@
 
 #include <cstddef>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "sampler/flame_page.h"
 #include "sampler/pprof_encoder.h"

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <limits>
+#include <string>
 
-#include <fmt/chrono.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
@@ -15,24 +15,18 @@ namespace {
 
 using nlohmann::ordered_json;
 
-// "2026-11-22T04:12:09Z"; `separator` between hours, minutes and seconds.
-std::string time_text(WallTime time, std::string_view format) {
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch());
-  return fmt::format(fmt::runtime(fmt::format("{{:{}}}", format)),
-                     fmt::gmtime(static_cast<std::time_t>(seconds.count())));
-}
-
-std::string rfc3339(WallTime time) { return time_text(time, "%Y-%m-%dT%H:%M:%SZ"); }
-
+// "cpu-20261122T041209Z.pb.gz"
 std::string file_name(const KeptProfile& profile) {
-  return profile.kind + "-" + time_text(profile.taken, "%Y%m%dT%H%M%SZ") + profile.suffix;
+  std::string time = format_utc(profile.taken);
+  std::erase_if(time, [](char c) { return c == '-' || c == ':'; });
+  return profile.kind + "-" + time + profile.suffix;
 }
 
 Page list_as_json(const ProfileRing& ring) {
   ordered_json list = ordered_json::array();
   for (const ProfileRing::Listed& each : ring.list()) {
     list.push_back({{"id", each.profile.number},
-                    {"taken", rfc3339(each.profile.taken)},
+                    {"taken", format_utc(each.profile.taken)},
                     {"kind", each.profile.kind},
                     {"reason", each.profile.reason},
                     {"bytes", each.size},
@@ -54,7 +48,8 @@ Page list_as_text(const ProfileRing& ring) {
       "KIND", "BYTES", "WHY");
   for (const ProfileRing::Listed& each : ring.list()) {
     fmt::format_to(std::back_inserter(text), "{:>6}  {:20}  {:8}  {:>9}  {}\n", each.profile.number,
-                   rfc3339(each.profile.taken), each.profile.kind, each.size, each.profile.reason);
+                   format_utc(each.profile.taken), each.profile.kind, each.size,
+                   each.profile.reason);
   }
   return text_page(text + "\nOne of them: /debug/profiles?id=ID\n");
 }

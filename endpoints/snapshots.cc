@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "endpoints/delta_baselines.h"
 #include "endpoints/profile_formats.h"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
@@ -359,7 +359,7 @@ std::string tasks_text(const std::vector<TaskInfo>& tasks, const TaskStates& sta
     const std::string state = states.of(task);
     out += fmt::format("{:>10} {:>10} {:>8}  {}{}\n", static_cast<std::uint64_t>(task.id),
                        format_duration(task.age(states.now)),
-                       task.waiting() ? "-" : fmt::to_string(task.thread), valid_utf8(task.label),
+                       task.waiting() ? "-" : std::to_string(task.thread), valid_utf8(task.label),
                        state.empty() ? "" : " (" + state + ")");
   }
   return out;

@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 #include "endpoints/html_head.h"
@@ -78,7 +78,7 @@ void append_row(std::string& out, const TaskInfo& task, const TaskStates& states
                  "class=number>{}</td><td>{}</td><td>{}</td></tr>\n",
                  static_cast<std::uint64_t>(task.id), format_duration(task.age(states.now)),
                  state.starts_with("stuck") ? " class=stuck" : "", state,
-                 task.waiting() ? "" : fmt::to_string(task.thread),
+                 task.waiting() ? "" : std::to_string(task.thread),
                  html_escaped(valid_utf8(task.label)), request);
 }
 

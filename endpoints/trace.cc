@@ -5,7 +5,7 @@
 #include <charconv>
 #include <cmath>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "sampler/trace/trace_capture.h"
 #include "sampler/trace/trace_json.h"

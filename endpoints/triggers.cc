@@ -1,6 +1,6 @@
 #include "endpoints/triggers.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 #include "endpoints/overview.h"

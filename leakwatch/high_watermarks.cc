@@ -9,7 +9,7 @@
 #include <memory>
 #include <unordered_map>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/process_counts.h"
 #include "base/text.h"

@@ -10,7 +10,7 @@
 #include <mutex>
 #include <thread>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "agent/client/http_client.h"
 #include "agent/client/progress.h"

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <string_view>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "agent/command/command.h"
 #include "base/version.h"

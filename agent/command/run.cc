@@ -8,7 +8,7 @@
 #include <map>
 #include <vector>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "agent/command/command.h"
 #include "agent/command/run_environment.h"

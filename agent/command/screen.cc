@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace vigil::command {
 namespace {

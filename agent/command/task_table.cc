@@ -6,7 +6,7 @@
 #include <map>
 #include <string_view>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 
@@ -87,7 +87,7 @@ std::string without_c1(std::string text) {
   return text;
 }
 
-std::string number(std::uint64_t value) { return value == 0 ? "." : fmt::to_string(value); }
+std::string number(std::uint64_t value) { return value == 0 ? "." : std::to_string(value); }
 
 std::string line_of(const Row& row, std::size_t route_width) {
   // fmt pads by characters, as shown() counts.

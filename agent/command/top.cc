@@ -1,7 +1,7 @@
 #include <cstdio>
 #include <optional>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "agent/client/http_client.h"
 #include "agent/command/command.h"

@@ -1,6 +1,6 @@
 #include "agent/demo/parameters.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 

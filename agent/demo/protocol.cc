@@ -6,7 +6,7 @@
 #include <condition_variable>
 #include <mutex>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "agent/demo/parameters.h"
 

@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <string>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "agent/demo/parameters.h"
 #include "agent/demo/protocol.h"

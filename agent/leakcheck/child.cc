@@ -12,7 +12,7 @@
 #include <cerrno>
 #include <thread>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 extern char** environ;
 

@@ -9,7 +9,7 @@
 #include <sstream>
 #include <thread>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "agent/leakcheck/check.h"
 #include "agent/leakcheck/child.h"

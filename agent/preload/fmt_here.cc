@@ -7,3 +7,5 @@
 template std::locale fmt::detail::locale_ref::get<std::locale>() const;
 template fmt::detail::thousands_sep_result<char> fmt::detail::thousands_sep_impl(locale_ref);
 template char fmt::detail::decimal_point_impl(locale_ref);
+template void fmt::detail::vformat_to(buffer<char>&, string_view,
+                                      basic_format_args<FMT_BUFFER_CONTEXT(char)>, locale_ref);

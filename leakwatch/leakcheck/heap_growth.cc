@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "sampler/allocator_frames.h"
 #include "sampler/heap_profiler.h"

@@ -6,7 +6,7 @@
 #include <mutex>
 #include <utility>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "leakwatch/leakcheck/leak_stacks.h"
 

@@ -11,7 +11,7 @@
 #include <memory>
 #include <tuple>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/socket_address.h"
 #include "base/text.h"
@@ -88,7 +88,7 @@ void list_tasks(std::span<TaskRegistry* const> registries, ResourceList& list) {
     for (const TaskInfo& task : registry->snapshot()) {
       list.resources.push_back({.kind = ResourceKind::kTask,
                                 .id = static_cast<std::uint64_t>(task.id),
-                                .birth = fmt::format("{}", fmt::ptr(registry)),
+                                .birth = fmt::format("{}", static_cast<const void*>(registry)),
                                 .name = valid_utf8(task.label),
                                 .thread = task.thread,
                                 .scope = task.scope});
@@ -102,7 +102,7 @@ void list_threads(const std::vector<pid_t>& threads, ResourceList& list) {
     if (!stat) continue;  // ended meanwhile
     list.resources.push_back({.kind = ResourceKind::kThread,
                               .id = static_cast<std::uint64_t>(tid),
-                              .birth = fmt::to_string(stat->start_ticks),
+                              .birth = std::to_string(stat->start_ticks),
                               .name = valid_utf8(stat->name),
                               .thread = tid});
   }
@@ -155,7 +155,7 @@ void add_child(pid_t pid, ResourceList& list) {
   list.resources.push_back(
       {.kind = ResourceKind::kProcess,
        .id = static_cast<std::uint64_t>(pid),
-       .birth = fmt::to_string(stat->start_ticks),
+       .birth = std::to_string(stat->start_ticks),
        .name = valid_utf8(stat->name) + (ended ? ", ended, and nobody has waited for it" : "")});
 }
 

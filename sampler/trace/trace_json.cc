@@ -1,12 +1,13 @@
 #include "sampler/trace/trace_json.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
+#include <string>
 #include <unordered_map>
 #include <unordered_set>
 
-#include <fmt/chrono.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/text.h"
 #include "sampler/trace/trace_slices.h"
@@ -163,7 +164,7 @@ class Renderer {
   }
   // Of a number that may be beyond what JSON's readers keep exactly.
   void add_task(std::uint64_t task) {
-    if (task != 0) add_text("task", fmt::to_string(task));
+    if (task != 0) add_text("task", std::to_string(task));
   }
   void add_milliseconds(std::string_view key, std::int64_t ns) {
     fmt::format_to(out(), R"("{}":{}.{:03},)", key, ns / 1'000'000, ns / 1000 % 1000);
@@ -347,11 +348,9 @@ class Renderer {
   }
 
   void add_other_data(std::size_t left_out) {
-    const auto seconds = std::chrono::floor<std::chrono::seconds>(trace_.began_wall);
     const TraceLosses& losses = trace_.losses;
     body_ += "\n],\"otherData\":{";
-    add_text("began", fmt::format("{:%Y-%m-%dT%H:%M:%S}Z",
-                                  fmt::gmtime(std::chrono::system_clock::to_time_t(seconds))));
+    add_text("began", format_utc(trace_.began_wall));
     add_milliseconds("length_ms", length());
     add_number("events", static_cast<std::int64_t>(trace_.events.size()));
     add_number("events_overwritten", static_cast<std::int64_t>(losses.overwritten));

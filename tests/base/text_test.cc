@@ -22,6 +22,15 @@ TEST_CASE("html_escaped leaves nothing that a browser would take for markup") {
   CHECK(html_escaped("<a href=\"x\">&'</a>") == "&lt;a href=&quot;x&quot;&gt;&amp;&#39;&lt;/a&gt;");
 }
 
+TEST_CASE("format_utc rounds down to a second, before 1970 too") {
+  CHECK(format_utc(WallTime(1'763'784'729s)) == "2025-11-22T04:12:09Z");
+  CHECK(format_utc(WallTime(1'763'784'729s + 999'999'999ns)) == "2025-11-22T04:12:09Z");
+  CHECK(format_utc(WallTime(1'763'784'729s + 1s)) == "2025-11-22T04:12:10Z");
+  CHECK(format_utc(WallTime(0s)) == "1970-01-01T00:00:00Z");
+  CHECK(format_utc(WallTime(-1ns)) == "1969-12-31T23:59:59Z");
+  CHECK(format_utc(WallTime(951'782'400s)) == "2000-02-29T00:00:00Z");
+}
+
 TEST_CASE("parse_integer takes the limits and refuses one beyond") {
   CHECK(*parse_integer("1", 1, 300) == 1);
   CHECK(*parse_integer("300", 1, 300) == 300);
