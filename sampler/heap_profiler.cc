@@ -30,10 +30,17 @@ struct Group {
   friend auto operator<=>(const Group&, const Group&) = default;
 };
 
+// As many as the samples stand for.
 struct Objects {
-  std::int64_t alloc = 0;
-  std::int64_t inuse = 0;
+  double alloc = 0;
+  double inuse = 0;
 };
+
+// What a sample of that size stands for, at a mean of `interval_bytes`.
+double objects_per_sample(std::int64_t bytes, std::int64_t interval_bytes) {
+  if (interval_bytes <= 1 || bytes <= 0) return 1;
+  return 1 / (1 - std::exp(-static_cast<double>(bytes) / static_cast<double>(interval_bytes)));
+}
 
 // tcmalloc keeps the size that was asked for, and samples by the size class that serves it.
 std::vector<HeapBucket> live_buckets(const std::vector<tcmalloc_api::Entry>& entries) {
@@ -115,10 +122,14 @@ Result<void> HeapProfiler::enable(HeapProfilerOptions options) {
     return Error(ErrorCode::kInvalidArgument,
                  "the heap sampling interval must be from 1 KiB to 1 GiB");
   }
+  if (options.samples_per_second_max < 0) {
+    return Error(ErrorCode::kInvalidArgument, "samples_per_second_max must not be negative");
+  }
   const std::lock_guard lock(state_->mutex);
-  const Result<void> started = state_->on_tcmalloc
-                                   ? state_->enable_tcmalloc(options.interval_bytes)
-                                   : state_->collector.start(options.interval_bytes);
+  const Result<void> started =
+      state_->on_tcmalloc
+          ? state_->enable_tcmalloc(options.interval_bytes)
+          : state_->collector.start(options.interval_bytes, options.samples_per_second_max);
   if (started) state_->enabled = options.interval_bytes;
   return started;
 }
@@ -155,7 +166,10 @@ Result<StackProfile> HeapProfiler::State::interposed_snapshot() {
     return Error(ErrorCode::kUnsupported,
                  "heap sampling is off: enable it before asking for a profile");
   }
-  return heap_profile_of(collector.buckets(), enabled, columns);
+  StackProfile profile = heap_profile_of(collector.buckets(), enabled, columns);
+  const std::int64_t in_effect = collector.interval_in_effect();
+  if (in_effect != enabled) profile.settings["interval_in_effect"] = in_effect;
+  return profile;
 }
 
 Result<StackProfile> HeapProfiler::snapshot(WallTime now) {
@@ -222,22 +236,17 @@ StackProfile heap_profile_of(std::span<const HeapBucket> buckets, std::int64_t i
   std::map<Group, Objects> groups;
   for (const HeapBucket& bucket : buckets) {
     Objects& objects = groups[{bucket.stack.frames, bucket.stack.end, bucket.bytes}];
-    objects.alloc += bucket.alloc_objects;
-    objects.inuse += bucket.inuse_objects;
+    const double scale = objects_per_sample(
+        bucket.bytes, bucket.interval_bytes != 0 ? bucket.interval_bytes : interval_bytes);
+    objects.alloc += scale * static_cast<double>(bucket.alloc_objects);
+    objects.inuse += scale * static_cast<double>(bucket.inuse_objects);
   }
   for (const auto& [group, objects] : groups) {
-    double scale = 1;
-    if (interval_bytes > 1 && group.bytes > 0) {
-      scale =
-          1 /
-          (1 - std::exp(-static_cast<double>(group.bytes) / static_cast<double>(interval_bytes)));
-    }
     StackSample sample;
     sample.stack = {group.frames, group.end};
-    const auto append = [&](std::int64_t sampled) {
-      const double scaled = static_cast<double>(sampled) * scale;
-      sample.values.push_back(std::llround(scaled));
-      sample.values.push_back(std::llround(scaled * static_cast<double>(group.bytes)));
+    const auto append = [&, size = static_cast<double>(group.bytes)](double count) {
+      sample.values.push_back(std::llround(count));
+      sample.values.push_back(std::llround(count * size));
     };
     if (columns == HeapColumns::kAllocAndInuse) append(objects.alloc);
     append(objects.inuse);

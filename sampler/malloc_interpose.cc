@@ -92,8 +92,9 @@ void* first_aligned_alloc(std::size_t alignment, std::size_t bytes) {
 
 // The rare half of each entry point: the countdown has ended, and `object` may be a sample.
 __attribute__((noinline)) void* counted(void* object, std::size_t bytes) {
-  if (object != nullptr && recorder::countdown_ended(bytes))
-    recorder::record_allocation(object, bytes);
+  if (object == nullptr) return object;
+  const int shift = recorder::countdown_ended(bytes);
+  if (shift != recorder::kNoSample) recorder::record_allocation(object, bytes, shift);
   return object;
 }
 

@@ -18,6 +18,7 @@
 #include "sampler/maps_parser.h"
 #include "sampler/proc_file.h"
 #include "sampler/sigsafe/handler.h"
+#include "sampler/sparse_memory.h"
 
 namespace vigil::sampler {
 namespace {
@@ -125,9 +126,8 @@ Tables* map_tables(std::uint32_t captures, std::uint32_t samples) {
   const std::size_t slots = std::size_t{captures} + samples;
   const std::size_t head = (sizeof(Tables) + slots * sizeof(Slot) + kAlign - 1) / kAlign * kAlign;
   const std::size_t bytes = head + slots * sigsafe::kStackCopyMax;
-  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) return nullptr;
+  void* memory = map_sparse(bytes);
+  if (memory == nullptr) return nullptr;
   auto* bytes_begin = static_cast<std::byte*>(memory);
   auto* tables = new (memory) Tables;
   auto* first_slot = reinterpret_cast<Slot*>(bytes_begin + sizeof(Tables));

@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <mutex>
-#include <new>
 
 #include "sampler/contention/wait_recorder.h"
 #include "sampler/memory_reader.h"
 #include "sampler/registers.h"
+#include "sampler/sparse_memory.h"
 
 namespace vigil::sampler::contention {
 namespace {
@@ -83,13 +83,11 @@ constexpr std::size_t kHeaderBytes = (sizeof(WaitTables) + 4095) / 4096 * 4096;
 
 Result<WaitTables*> make_tables() {
   constexpr std::size_t kBytes = kHeaderBytes + kWaitSlots * kWaitStackBytesMax;
-  void* const memory = ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) return Error::from_errno("mmap of the contention tables", errno);
-  auto* const made = new (memory) WaitTables;
-  for (std::size_t i = 0; i < kWaitSlots; ++i) {
-    made->slots[i].stack = static_cast<std::byte*>(memory) + kHeaderBytes + i * kWaitStackBytesMax;
-  }
+  void* const memory = map_sparse(kBytes);
+  if (memory == nullptr) return Error::from_errno("mmap of the contention tables", errno);
+  // No constructor: it would write the zeros that are there, and make 0.3 MiB of them memory.
+  auto* const made = static_cast<WaitTables*>(memory);
+  made->stacks = static_cast<std::byte*>(memory) + kHeaderBytes;
   made->free_slots.set_all();
   made->free_records.set_all();
   int failed = ::pthread_key_create(&made->thread_key, forget_ended_thread);

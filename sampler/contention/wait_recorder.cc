@@ -116,6 +116,7 @@ std::size_t fill_slot(WaitTables& shared, const Site& site, Amount amount) noexc
     return number;
   }
   WaitSlot& slot = shared.slots[number];
+  slot.stack = shared.stacks + number * kWaitStackBytesMax;
   slot.kind = site.kind;
   slot.count = amount.count;
   slot.delay_ns = amount.delay_ns;

@@ -13,6 +13,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "sampler/sigsafe/atomic_bits.h"
+
 namespace vigil::sampler::contention {
 
 // What a thread waited for; kHolder and kThread are the two captures that are no waits.
@@ -34,45 +36,7 @@ inline constexpr std::size_t kWaitStackBytesMax = 32 * 1024;
 inline constexpr std::size_t kWaitSlots = 512;
 inline constexpr std::size_t kThreadRecords = 8192;
 
-// A set of small numbers, in words of atomic bits; lowest first, so that few slots stay warm.
-template <std::size_t kCount>
-class AtomicBits {
- public:
-  static constexpr std::size_t kNone = kCount;
-  static_assert(kCount % 64 == 0);
-
-  void set_all() noexcept {
-    for (auto& word : words_) word.store(~std::uint64_t{0}, std::memory_order_relaxed);
-  }
-  void set(std::size_t number) noexcept {
-    words_[number / 64].fetch_or(std::uint64_t{1} << number % 64, std::memory_order_release);
-  }
-  // Removes the lowest member; kNone if there is none. Looks at each word a bounded number of
-  // times.
-  std::size_t take_lowest() noexcept {
-    constexpr int kTriesMax = 8;
-    for (std::size_t i = 0; i < words_.size(); ++i) {
-      for (int tries = 0; tries < kTriesMax; ++tries) {
-        const std::uint64_t found = words_[i].load(std::memory_order_relaxed);
-        if (found == 0) break;
-        const std::uint64_t lowest = found & (~found + 1);
-        if ((words_[i].fetch_and(~lowest, std::memory_order_acq_rel) & lowest) != 0) {
-          return i * 64 + static_cast<std::size_t>(__builtin_ctzll(lowest));
-        }
-      }
-    }
-    return kNone;
-  }
-  // Removes all members of one word of 64 and returns them as its bits.
-  std::uint64_t take_word(std::size_t word) noexcept {
-    if (words_[word].load(std::memory_order_relaxed) == 0) return 0;
-    return words_[word].exchange(0, std::memory_order_acq_rel);
-  }
-  static constexpr std::size_t kWords = kCount / 64;
-
- private:
-  std::array<std::atomic<std::uint64_t>, kCount / 64> words_{};
-};
+using sigsafe::AtomicBits;
 
 // A stack and what happened there. Belongs to the thread that took it from `free_slots` until it is
 // in `done_slots`, then to the collector until it is free again.
@@ -90,7 +54,7 @@ struct WaitSlot {
   std::uintptr_t stack_base = 0;
   std::uintptr_t stack_end = 0;  // 0: unknown
   std::size_t stack_bytes = 0;
-  std::byte* stack = nullptr;  // kWaitStackBytesMax, set once
+  std::byte* stack = nullptr;  // kWaitStackBytesMax, set by who takes the slot
 };
 
 // A thread that was created while creations were noted.
@@ -112,12 +76,14 @@ struct WaitCounters {
   std::atomic<std::uint64_t> threads_unseen{0};  // threads without a record: table full
 };
 
-// One mapping, made at the first enable() and kept until the process ends: a hook may be writing.
+// One mapping, made at the first enable() and kept until the process ends: a hook may be writing. All zeros at first, so that
+// what is not used is no memory.
 struct WaitTables {
   AtomicBits<kWaitSlots> free_slots;
   AtomicBits<kWaitSlots> done_slots;
   AtomicBits<kThreadRecords> free_records;
   std::array<WaitSlot, kWaitSlots> slots;
+  std::byte* stacks;  // kWaitStackBytesMax for each slot
   std::array<ThreadRecord, kThreadRecords> records;
   pthread_key_t thread_key = 0;  // its destructor gives the record of a thread back
   // A futex: hooks add 1 and wake the collector when half of the slots are taken.

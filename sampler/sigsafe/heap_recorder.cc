@@ -17,7 +17,6 @@ namespace {
 
 // How many bytes a thread allocates before it looks again whether recording is on.
 constexpr std::uint64_t kQuietStep = 256 * 1024;
-constexpr std::uint32_t kHeapProbesMax = 64;
 // When every slot is full, the thread waits for the collector, this often and this long: it allocates gigabytes a second, and
 // each sample stands for half a megabyte of them. Bounded, because the collector may be waiting for a lock of this thread's.
 constexpr int kSlotWaits = 4;
@@ -39,35 +38,37 @@ std::uint64_t next_random(HeapCountdown& countdown) noexcept {
   return x;
 }
 
-HeapSlot* find_free(HeapSlot* slots) noexcept {
-  const std::uint32_t begin = heap_recorder.cursor.fetch_add(1, std::memory_order_relaxed);
-  for (std::uint32_t i = 0; i < kHeapProbesMax; ++i) {
-    HeapSlot& slot = slots[(begin + i) % kHeapSlots];
-    HeapSlotState free = HeapSlotState::kFree;
-    if (slot.state.compare_exchange_strong(free, HeapSlotState::kWriting)) return &slot;
-  }
-  return nullptr;
-}
-
-HeapSlot* claim_slot() noexcept {
-  HeapSlot* slots = heap_recorder.slots.load(std::memory_order_acquire);
-  if (slots == nullptr) return nullptr;
+// kHeapSlots: none.
+std::size_t claim_slot() noexcept {
+  if (heap_recorder.slots.load(std::memory_order_acquire) == nullptr) return kHeapSlots;
   for (int waits = 0; waits < kSlotWaits; ++waits) {
-    if (HeapSlot* slot = find_free(slots)) return slot;
-    if (heap_recorder.interval.load(std::memory_order_relaxed) == 0) return nullptr;
+    const std::size_t number = heap_recorder.free_slots.take_lowest();
+    if (number != kHeapSlots) return number;
+    if (heap_recorder.interval.load(std::memory_order_relaxed) == 0) return kHeapSlots;
     wake_collector();
     const timespec pause{0, kSlotWaitNs};
     raw_syscall(SYS_nanosleep, reinterpret_cast<long>(&pause));
   }
-  return find_free(slots);
+  return heap_recorder.free_slots.take_lowest();
 }
 
-void count_lost(std::uint64_t bytes) noexcept { heap_recorder.lost[size_bits(bytes)].fetch_add(1); }
+void count_lost(std::uint64_t bytes, int shift) noexcept {
+  heap_recorder.lost[static_cast<std::size_t>(shift)][size_bits(bytes)].fetch_add(1);
+}
 
-void publish(HeapSlot& slot) noexcept {
-  slot.state.store(HeapSlotState::kDone);
+void publish(std::size_t number) noexcept {
+  heap_recorder.done_slots.set(number);
   const std::uint32_t done = heap_recorder.done.fetch_add(1) + 1;
   if (done >= kHeapWakeAt && done % 16 == 0) wake_collector();
+}
+
+// By how much `interval` is coarser than what was asked for; kNoSample: that has changed meanwhile.
+int shift_of(std::uint64_t interval) noexcept {
+  const std::uint64_t base = heap_recorder.base.load(std::memory_order_relaxed);
+  for (std::uint32_t shift = 0; shift < kShifts; ++shift) {
+    if (base << shift == interval) return static_cast<int>(shift);
+  }
+  return kNoSample;
 }
 
 // The end of the stack that `sp` is on, as for CPU samples (handler.cc).
@@ -113,64 +114,73 @@ std::uint64_t exponential(std::uint64_t random, std::uint64_t mean) noexcept {
   return static_cast<std::uint64_t>(minus_ln_u * static_cast<double>(mean)) + 1;
 }
 
-bool countdown_ended(std::uint64_t bytes) noexcept {
+int countdown_ended(std::uint64_t bytes) noexcept {
   HeapCountdown& countdown = heap_countdown;
   const std::uint64_t interval = heap_recorder.interval.load(std::memory_order_relaxed);
   if (interval == 0) {
     countdown.interval = 0;
     countdown.left = kQuietStep;
-    return false;
+    return kNoSample;
   }
-  if (countdown.interval != interval) {
-    // What was left does not come from this distribution: begin anew with this allocation.
-    countdown.interval = interval;
-    countdown.left = exponential(next_random(countdown), interval);
-    if (bytes < countdown.left) {
-      countdown.left -= bytes;
-      return false;
-    }
+  const int shift = shift_of(countdown.interval);
+  countdown.interval = interval;
+  countdown.left = exponential(next_random(countdown), interval);
+  if (shift != kNoSample) return shift;
+  // What was left was for something else: this allocation is the first of a new countdown.
+  if (bytes < countdown.left) {
+    countdown.left -= bytes;
+    return kNoSample;
   }
   countdown.left = exponential(next_random(countdown), interval);
-  return true;
+  return shift_of(interval);
 }
 
 // noinline: one frame of its own, and its frame is the innermost that is captured.
-__attribute__((noinline)) void record_allocation(const void* object, std::uint64_t bytes) noexcept {
+__attribute__((noinline)) void record_allocation(const void* object, std::uint64_t bytes,
+                                                 int shift) noexcept {
   const ErrnoGuard errno_guard;
   if (heap_recorder.interval.load(std::memory_order_relaxed) == 0) return;
   const std::uint64_t ticket = heap_recorder.last_ticket.fetch_add(1) + 1;
-  HeapSlot* slot = claim_slot();
+  const std::size_t number = claim_slot();
+  const bool is_lost = number == kHeapSlots;
   // Before the slot is published: the collector looks the object up.
-  const std::uint64_t mark = mark_of(ticket, slot != nullptr ? kBucketPending : kBucketLost);
-  if (!heap_recorder.live.insert(object, bytes, mark)) heap_recorder.untracked.fetch_add(1);
-  if (slot == nullptr) return count_lost(bytes);
-  slot->ticket = ticket;
-  slot->object = object;
-  slot->bytes = bytes;
-  slot->walked = 0;
-  read_registers(slot->registers);
-  const std::uint64_t sp = slot->registers[7];
-  slot->stack_base = sp;
-  slot->stack_end = stack_end_above(sp);
-  std::uint64_t copied = slot->stack_end != 0 ? slot->stack_end - sp : kStackCopyUnknown;
+  const std::uint64_t bucket =
+      is_lost ? kBucketLost + static_cast<std::uint64_t>(shift) : kBucketPending;
+  if (!heap_recorder.live.insert(object, bytes, mark_of(ticket, bucket))) {
+    heap_recorder.untracked.fetch_add(1);
+  }
+  if (is_lost) return count_lost(bytes, shift);
+  HeapSlot& slot = heap_recorder.slots.load(std::memory_order_relaxed)[number];
+  slot.ticket = ticket;
+  slot.object = object;
+  slot.bytes = bytes;
+  slot.shift = static_cast<std::uint32_t>(shift);
+  slot.walked = 0;
+  read_registers(slot.registers);
+  const std::uint64_t sp = slot.registers[7];
+  slot.stack_base = sp;
+  slot.stack_end = stack_end_above(sp);
+  std::uint64_t copied = slot.stack_end != 0 ? slot.stack_end - sp : kStackCopyUnknown;
   if (copied > kHeapStackMax) copied = kHeapStackMax;
-  slot->stack_bytes = copy_memory(sp, slot->stack, copied);
-  publish(*slot);
+  slot.stack_bytes = copy_memory(sp, stack_of(number), copied);
+  publish(number);
 }
 
 void record_walked(std::uint64_t bytes, std::span<void* const> frames) noexcept {
   const ErrnoGuard errno_guard;
   if (heap_recorder.interval.load(std::memory_order_relaxed) == 0) return;
-  HeapSlot* slot = claim_slot();
-  if (slot == nullptr) return count_lost(bytes);
-  slot->object = nullptr;
-  slot->bytes = bytes;
-  slot->walked = 0;
+  const std::size_t number = claim_slot();
+  if (number == kHeapSlots) return count_lost(bytes, 0);
+  HeapSlot& slot = heap_recorder.slots.load(std::memory_order_relaxed)[number];
+  slot.object = nullptr;
+  slot.bytes = bytes;
+  slot.shift = 0;
+  slot.walked = 0;
   for (void* frame : frames) {
-    if (slot->walked == kWalkedFramesMax) break;
-    slot->frames[slot->walked++] = reinterpret_cast<std::uintptr_t>(frame);
+    if (slot.walked == kWalkedFramesMax) break;
+    slot.frames[slot.walked++] = reinterpret_cast<std::uintptr_t>(frame);
   }
-  publish(*slot);
+  publish(number);
 }
 
 void wait_for_wake(std::uint32_t seen, std::uint64_t timeout_ns) noexcept {

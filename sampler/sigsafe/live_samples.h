@@ -26,6 +26,9 @@ inline constexpr std::size_t kLiveFilterBytes = 64 * 1024;
 inline constexpr unsigned kBucketBits = 24;
 inline constexpr std::uint64_t kBucketPending = 0;  // its stack is not unwound yet
 inline constexpr std::uint64_t kBucketLost = 1;     // its stack was not captured: no free slot
+// So many buckets of lost ones, one for each interval: kBucketLost + shift.
+inline constexpr std::uint64_t kLostBuckets = 13;
+inline constexpr std::uint64_t kFirstBucket = kBucketLost + kLostBuckets;
 inline constexpr std::uint64_t mark_of(std::uint64_t ticket, std::uint64_t bucket) {
   return ticket << kBucketBits | bucket;
 }
@@ -95,12 +98,12 @@ class LiveSamples {
     }
   }
 
-  // Gives every object that has a bucket the bucket of the lost: whoever knew what the numbers meant is gone.
+  // Gives every object that has a bucket the first one of the lost: whoever knew what the numbers meant is gone.
   void forget_buckets() noexcept {
     for (auto& set : values_) {
       for (Value& value : set) {
         std::uint64_t mark = value.mark.load();
-        while (mark_bucket(mark) > kBucketLost &&
+        while (mark_bucket(mark) >= kFirstBucket &&
                !value.mark.compare_exchange_weak(mark, mark_of(mark_ticket(mark), kBucketLost))) {
         }
       }

@@ -69,7 +69,7 @@ struct Heap {
     REQUIRE(profiler->columns() == HeapColumns::kAllocAndInuse);
     // One in 128 KiB: 2,048 samples of 256 MiB, so 10 % are 4.5 standard deviations. At the default
     // of 512 KiB they would be two, and the test would fail one time in twenty by chance alone.
-    REQUIRE(profiler->enable({.interval_bytes = 128 * 1024}));
+    REQUIRE(profiler->enable({.interval_bytes = 128 * 1024, .samples_per_second_max = 0}));
     churn(17 * kMiB);  // past the point where this thread notices the switch
   }
 

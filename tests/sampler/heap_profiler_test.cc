@@ -60,6 +60,17 @@ TEST_CASE("heap buckets: grouped by stack and size, scaled as Go does") {
   CHECK(values_of(0x7000, 8 << 20) == std::vector<std::int64_t>{2, 16'777'218, 1, 8'388'609});
 }
 
+TEST_CASE("heap buckets: each is scaled by its own interval, and one group is the sum") {
+  const std::vector<HeapBucket> buckets = {{stack_at({0x5000}), 64, 2, 1, 512 * 1024},
+                                           {stack_at({0x5000}), 64, 1, 1, 1024 * 1024},
+                                           {stack_at({0x5000}), 64, 1, 0, 0}};
+  const StackProfile profile = heap_profile_of(buckets, 256 * 1024, HeapColumns::kAllocAndInuse);
+  REQUIRE(profile.samples.size() == 1);
+  // A sample stands for 8192.5, 16384.5 and 4096.5 objects.
+  CHECK(profile.samples[0].values[0] == 2 * 8192 + 16384 + 4096 + 2);
+  CHECK(profile.samples[0].values[2] == 8192 + 16384 + 1);
+}
+
 TEST_CASE("heap buckets: in-use columns only where nothing else is known") {
   const std::vector<HeapBucket> buckets = {{stack_at({0x5000}), 24, 0, 3}};
   const StackProfile profile = heap_profile_of(buckets, 1, HeapColumns::kInuse);

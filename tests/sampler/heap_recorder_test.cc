@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <thread>
 #include <vector>
@@ -34,8 +35,9 @@ HeapBucket only_bucket(HeapCollector& collector) {
   return buckets[0];
 }
 
-__attribute__((noinline)) void record_here(std::uintptr_t number, std::uint64_t bytes) {
-  sigsafe::record_allocation(object(number), bytes);
+__attribute__((noinline)) void record_here(std::uintptr_t number, std::uint64_t bytes,
+                                           int shift = 0) {
+  sigsafe::record_allocation(object(number), bytes, shift);
   asm volatile("");
 }
 
@@ -177,14 +179,12 @@ TEST_CASE("recorded samples come out by stack and size, and freed ones leave the
 TEST_CASE("more samples than slots: what is not captured is counted, and its totals stay") {
   Recorder recorder;
   // The collector cannot take its turn: its slots are all in a writer's hands.
-  sigsafe::HeapSlot* slots = heap_recorder.slots.load();
-  for (std::size_t i = 0; i < sigsafe::kHeapSlots; ++i)
-    slots[i].state.store(sigsafe::HeapSlotState::kWriting);
+  while (heap_recorder.free_slots.take_lowest() != sigsafe::kHeapSlots) {
+  }
   record_here(1, 1000);
   record_here(2, 1000);
   CHECK(sigsafe::record_free(object(1)));
-  for (std::size_t i = 0; i < sigsafe::kHeapSlots; ++i)
-    slots[i].state.store(sigsafe::HeapSlotState::kFree);
+  heap_recorder.free_slots.set_all();
   const HeapBucket bucket = only_bucket(recorder.collector);
   CHECK(bucket.stack.frames.empty());
   CHECK(bucket.stack.end == StackEnd::kNotWalked);
@@ -193,6 +193,93 @@ TEST_CASE("more samples than slots: what is not captured is counted, and its tot
   CHECK(bucket.inuse_objects == 1);
   CHECK(recorder.collector.loss().samples_lost == 2);
   CHECK(sigsafe::record_free(object(2)));
+}
+
+TEST_CASE("samples of another interval, captured or not, are kept apart from the others") {
+  Recorder recorder;
+  constexpr std::int64_t kBase = 512 * 1024;
+  record_here(1, 4096);
+  record_here(2, 4096, 3);
+  CHECK(recorder.collector.buckets().size() == 2);
+  while (heap_recorder.free_slots.take_lowest() != sigsafe::kHeapSlots) {
+  }
+  record_here(3, 1000, 3);
+  heap_recorder.free_slots.set_all();
+  const auto of_interval = [&](std::int64_t bytes, std::int64_t interval) {
+    for (const HeapBucket& bucket : recorder.collector.buckets()) {
+      if (bucket.bytes == bytes && bucket.interval_bytes == interval) return bucket;
+    }
+    return HeapBucket{};
+  };
+  CHECK(of_interval(4096, kBase).alloc_objects == 1);
+  CHECK(of_interval(4096, kBase << 3).alloc_objects == 1);
+  CHECK(of_interval(4096, kBase << 3).inuse_objects == 1);
+  CHECK(of_interval(768, kBase << 3).alloc_objects == 1);
+  CHECK(of_interval(768, kBase << 3).inuse_objects == 1);
+  for (std::uintptr_t i = 1; i <= 3; ++i) CHECK(sigsafe::record_free(object(i)));
+  CHECK(of_interval(4096, kBase << 3).inuse_objects == 0);
+  CHECK(of_interval(768, kBase << 3).inuse_objects == 0);
+}
+
+TEST_CASE("an interval that changes all the time leaves the sum as it is") {
+  Recorder recorder;
+  constexpr std::uint64_t kBase = 512 * 1024;
+  constexpr std::uint64_t kBytes = 16 * 1024;
+  constexpr int kAllocations = 2'000'000;
+  double estimate = 0;
+  for (int i = 0; i < kAllocations; ++i) {
+    if (i % 97 == 0) heap_recorder.interval.store(i % 2 == 0 ? kBase : kBase << 2);
+    if (!sigsafe::count_down(kBytes)) continue;
+    const int shift = sigsafe::countdown_ended(kBytes);
+    if (shift == sigsafe::kNoSample) continue;
+    const auto interval = static_cast<double>(kBase << shift);
+    estimate += kBytes / (1 - std::exp(-static_cast<double>(kBytes) / interval));
+  }
+  heap_recorder.interval.store(kBase);
+  // Some 40,000 samples, of unequal weight: 1 % is a standard deviation and more.
+  CHECK(estimate == Approx(double{kBytes} * kAllocations).epsilon(0.04));
+}
+
+TEST_CASE("how much coarser an interval has to be") {
+  using std::chrono::milliseconds;
+  const auto step = [](std::int64_t taken) {
+    return interval_step(taken, milliseconds(500), 200);  // 100 are allowed
+  };
+  CHECK(step(100) == 0);
+  CHECK(step(101) == 1);
+  CHECK(step(200) == 1);
+  CHECK(step(201) == 2);
+  CHECK(step(6400) == 6);
+  CHECK(step(26) == 0);
+  CHECK(step(25) == -1);
+  CHECK(step(13) == -1);
+  CHECK(step(12) == -2);
+  CHECK(step(0) <= -static_cast<int>(sigsafe::kShifts));
+  CHECK(interval_step(1'000'000, milliseconds(1), 0) < 0);  // no bound
+}
+
+TEST_CASE("more samples than a second may have make the interval coarser until they are over") {
+  Recorder recorder;
+  constexpr std::int64_t kBase = 512 * 1024;
+  recorder.collector.stop();
+  REQUIRE(recorder.collector.start(kBase, 50));
+  // As a program that allocates: each end of the countdown is a sample.
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  std::uintptr_t number = 0;
+  while (recorder.collector.interval_in_effect() < 8 * kBase &&
+         std::chrono::steady_clock::now() < until) {
+    if (!sigsafe::count_down(4096)) continue;
+    const int shift = sigsafe::countdown_ended(4096);
+    if (shift == sigsafe::kNoSample) continue;
+    record_here(++number, 4096, shift);
+    CHECK(sigsafe::record_free(object(number)));
+  }
+  CHECK(recorder.collector.interval_in_effect() >= 8 * kBase);
+  while (recorder.collector.interval_in_effect() != kBase &&
+         std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  CHECK(recorder.collector.interval_in_effect() == kBase);
 }
 
 TEST_CASE("a second collector is refused while the first has the recorder") {
