@@ -1,7 +1,8 @@
 #include "endpoints/reserves.h"
 
+#include <sys/mman.h>
+
 #include <cerrno>
-#include <new>
 #include <utility>
 
 #include "base/placeholder.h"
@@ -23,6 +24,8 @@ Reserves::Reserves(ReservesOptions options) : options_(options) {
   restock_descriptors();
   restock_memory();
 }
+
+Reserves::~Reserves() { (void)release_memory(); }
 
 void Reserves::restock_descriptors() {
   while (descriptors_.size() < options_.descriptors) {
@@ -52,17 +55,21 @@ void Reserves::end_loan() {
 bool Reserves::release_memory() {
   std::lock_guard lock(mutex_);
   if (memory_ == nullptr) return false;
-  memory_.reset();
+  ::munmap(std::exchange(memory_, nullptr), options_.memory_bytes);
   return true;
 }
 
 void Reserves::restock_memory() {
   std::lock_guard lock(mutex_);
   if (memory_ != nullptr || options_.memory_bytes == 0) return;
-  memory_.reset(new (std::nothrow) char[options_.memory_bytes]);
-  if (memory_ == nullptr) return;
+  void* const memory = ::mmap(nullptr, options_.memory_bytes, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return;
+  // Where the program forks, its children would be larger by the same pages, of use to nobody.
+  (void)::madvise(memory, options_.memory_bytes, MADV_WIPEONFORK);
+  memory_ = memory;
   // Not left out by the compiler: what is written may be read by others.
-  volatile char* touched = memory_.get();
+  auto* const touched = static_cast<volatile char*>(memory);
   for (std::size_t i = 0; i < options_.memory_bytes; i += kPageBytes) touched[i] = 1;
 }
 

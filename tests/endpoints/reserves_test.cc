@@ -1,44 +1,22 @@
 // Descriptors and memory that are kept back.
 #include "endpoints/reserves.h"
 
-#include <fcntl.h>
-#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <vector>
 
 #include "base/fd.h"
+#include "endpoints/metrics.h"
 #include "tests/support/catch.h"
+#include "tests/support/no_descriptors.h"
 
 namespace vigil::endpoints {
 namespace {
 
-UniqueFd open_one() { return UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
-
-// Leaves this process without a descriptor, until it is destroyed.
-class NoDescriptors {
- public:
-  NoDescriptors() {
-    REQUIRE(getrlimit(RLIMIT_NOFILE, &before_) == 0);
-    rlimit low = before_;
-    low.rlim_cur = 64;
-    REQUIRE(setrlimit(RLIMIT_NOFILE, &low) == 0);
-    while (UniqueFd next = open_one()) taken_.push_back(std::move(next));
-    REQUIRE(errno == EMFILE);
-  }
-  ~NoDescriptors() {
-    taken_.clear();
-    setrlimit(RLIMIT_NOFILE, &before_);
-  }
-  NoDescriptors(const NoDescriptors&) = delete;
-  NoDescriptors& operator=(const NoDescriptors&) = delete;
-
-  void give_back_one() { taken_.pop_back(); }
-
- private:
-  rlimit before_{};
-  std::vector<UniqueFd> taken_;
-};
+using test::NoDescriptors;
+using test::open_one;
 
 // How many can be opened at once.
 std::size_t openable() {
@@ -104,6 +82,18 @@ TEST_CASE("memory is given back once, and taken again") {
   CHECK_FALSE(reserves.release_memory());
   reserves.restock_memory();
   CHECK(reserves.memory_held());
+}
+
+TEST_CASE("a child of a fork has none of the memory that its parent keeps back") {
+  constexpr std::size_t kBytes = 64 << 20;
+  const Reserves reserves({.descriptors = 0, .memory_bytes = kBytes});
+  REQUIRE(reserves.memory_held());
+  REQUIRE(process_figures().resident_bytes > kBytes);
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(process_figures().resident_bytes < kBytes ? 0 : 1);
+  int status = -1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
 }
 
 }  // namespace
