@@ -1,6 +1,7 @@
 #include "sampler/symbolizer.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <functional>
 #include <list>
 #include <map>
@@ -9,6 +10,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/placeholder.h"
 #include "base/text.h"
 #include "sampler/demangle.h"
 #include "sampler/symbolizer_module.h"
@@ -89,6 +91,16 @@ class GenerationCache {
   std::unordered_map<Key, Value, Hash> old_;
 };
 
+// A module's own file, and that with its debug information.
+constexpr std::size_t kFilesOfModule = 2;
+
+// Whether the process has so many descriptors left.
+bool can_open(std::size_t files) {
+  const UniqueFd file = take_placeholder();
+  if (!file) return errno != EMFILE && errno != ENFILE;
+  return files <= 1 || can_open(files - 1);
+}
+
 }  // namespace
 
 class Symbolizer::Impl {
@@ -109,7 +121,9 @@ class Symbolizer::Impl {
       return SymbolizedAddress(*data);
     }
     ++stats_.misses;
-    return SymbolizedAddress(addresses_.insert(key, look_up(id, address, module)));
+    auto data = look_up(id, address, module);
+    if (data == nullptr) return {};
+    return SymbolizedAddress(addresses_.insert(key, std::move(data)));
   }
 
   SymbolizerStats stats() const {
@@ -139,9 +153,12 @@ class Symbolizer::Impl {
     return last_id_;
   }
 
+  // Null: not known for want of a descriptor, and so not for ever.
   std::shared_ptr<const Data> look_up(ModuleId id, std::uintptr_t address, const Module& module) {
     auto data = std::make_shared<Data>();
-    OpenModule* opened = open(id, module);
+    const Opening opening = open(id, module);
+    if (opening == Opening::kNoDescriptor) return nullptr;
+    OpenModule* opened = opened_.front().module.get();
     if (opened == nullptr) return data;
     RawFrames raw = opened->frames_at(address);
     data->offset = raw.offset;
@@ -167,18 +184,24 @@ class Symbolizer::Impl {
     }
   }
 
-  // Moves the module to the front of the list of open ones.
-  OpenModule* open(ModuleId id, const Module& module) {
+  enum class Opening : std::uint8_t { kDone, kNoDescriptor };
+
+  // Moves the module to the front of the list of open ones, as rejected if its file cannot be used.
+  Opening open(ModuleId id, const Module& module) {
     const auto it = std::find_if(opened_.begin(), opened_.end(),
                                  [id](const Opened& opened) { return opened.id == id; });
     if (it != opened_.end()) {
       opened_.splice(opened_.begin(), opened_, it);
-      return opened_.front().module.get();
+      return Opening::kDone;
     }
     if (opened_.size() >= options_.open_modules_max) opened_.pop_back();
-    opened_.push_front({id, OpenModule::open(api_, module, finder_)});
-    if (!opened_.front().module) ++stats_.modules_rejected;
-    return opened_.front().module.get();
+    // Each open module keeps a descriptor, or two: where a process has few, they take turns.
+    while (!can_open(kFilesOfModule) && !opened_.empty()) opened_.pop_back();
+    auto module_opened = OpenModule::open(api_, module, finder_);
+    if (module_opened == nullptr && !can_open(1)) return Opening::kNoDescriptor;
+    if (module_opened == nullptr) ++stats_.modules_rejected;
+    opened_.push_front({id, std::move(module_opened)});
+    return Opening::kDone;
   }
 
   std::shared_ptr<const SourceFunction> function_of(RawFrame frame) {

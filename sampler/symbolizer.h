@@ -108,7 +108,8 @@ class Symbolizer {
   Symbolizer& operator=(const Symbolizer&) = delete;
 
   // `modules`: the table that was current when the address was captured. An address outside every
-  // module, or in one whose file cannot be used, gives an answer without frames.
+  // module, or in one whose file cannot be used, gives an answer without frames. Where the process has few
+  // descriptors left, other modules are closed for this one; with none, the answer is without frames until there are.
   SymbolizedAddress symbolize(FrameAddress address, const ModuleTable& modules);
 
   SymbolizerStats stats() const;

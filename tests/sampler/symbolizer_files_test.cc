@@ -10,6 +10,7 @@
 #include "sampler/demangle.h"
 #include "sampler/symbolizer.h"
 #include "tests/support/catch.h"
+#include "tests/support/no_descriptors.h"
 
 namespace vigil::sampler {
 namespace {
@@ -180,6 +181,32 @@ TEST_CASE("symbol files: answers for an unloaded library stay right when another
   const auto where = (*symbolizer)->symbolize(FrameAddress::instruction(address), *then);
   REQUIRE(where.known());
   CHECK(where.frames().back().function->name == kHidden);
+}
+
+TEST_CASE("symbol files: two descriptors serve any number of modules, and none is not for ever") {
+  const Library library(kFixtures / "libsymbol_fixture.so");
+  const Library stripped(kFixtures / "libsymbol_fixture_link.so");
+  auto symbolizer = Symbolizer::create({});
+  REQUIRE(symbolizer);
+  Modules modules;
+  const auto table = modules.refresh();
+  REQUIRE(table);
+  const auto name_at = [&](std::uintptr_t address) {
+    const auto where = (*symbolizer)->symbolize(FrameAddress::instruction(address), **table);
+    return where.known() ? where.frames().back().function->name : "";
+  };
+  const auto in_libc = reinterpret_cast<std::uintptr_t>(::dlsym(RTLD_DEFAULT, "qsort"));
+  test::NoDescriptors none;
+  CHECK(name_at(library.hidden()) == "");
+  CHECK((*symbolizer)->stats().modules_rejected == 0);
+  none.give_back_one();
+  none.give_back_one();
+  CHECK(name_at(library.hidden()) == kHidden);
+  CHECK(name_at(in_libc).starts_with("qsort"));
+  CHECK(name_at(stripped.hidden()) == kHidden);
+  // Opened again, for an address that has not been asked for yet.
+  CHECK(name_at(library.exported()) == kExported);
+  CHECK((*symbolizer)->stats().modules_rejected == 0);
 }
 
 }  // namespace vigil::sampler
