@@ -96,6 +96,13 @@ class Case:
         self.check_server(self.work / "build/readme-server")
         for program in ("everything", "tasks"):
             run(self.work / "build" / program)
+        self.check_leaks(self.work / "build/leaks")
+
+    def check_leaks(self, program):
+        done = subprocess.run([program], stdout=subprocess.PIPE, text=True)
+        assert done.returncode == 1, done
+        for text in ("[       OK ] Leaks.closed", "[  FAILED  ] Leaks.left", "leaked: descriptor", "Leaks_left_Test::TestBody(...)"):
+            assert text in done.stdout, done.stdout
 
     def install(self):
         run("cmake", "--install", self.build, "--prefix", self.work / "prefix")
