@@ -7,6 +7,7 @@
 #include <random>
 #include <vector>
 
+#include "sampler/frame_rules.h"
 #include "sampler/module_table.h"
 #include "sampler/own_capture.h"
 #include "sampler/pprof_encoder.h"
@@ -14,51 +15,47 @@
 #include "sampler/sample_table.h"
 #include "sampler/symbolizer.h"
 #include "sampler/unwinder.h"
-#include "sampler/walk_memo.h"
 
 namespace vigil::sampler {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uintptr_t kCode = 0x400000;
 constexpr std::size_t kFrames = 30;
 
-// A stack of `range` frames, each of 16 words, of which a walk reads one.
-struct Image {
-  explicit Image(std::size_t frames, std::uint64_t seed) : words(16 * frames) {
-    for (std::size_t i = 0; i < frames; ++i) words[16 * i + 15] = kCode + 64 * i + seed % 7;
+// A walk of `range` frames whose rules are known: one look-up and one step for each.
+void frame_rules_walk(benchmark::State& state) {
+  constexpr std::uintptr_t kCode = 0x400000;
+  constexpr std::uintptr_t kBase = 0x7000'0000;
+  constexpr std::size_t kFrameWords = 16;
+  constexpr std::size_t kFrameBytes = kFrameWords * sizeof(std::uint64_t);
+  const auto frames = static_cast<std::size_t>(state.range(0));
+  std::vector<std::uint64_t> words(kFrameWords * frames);
+  FrameRules rules;
+  const FrameRule rule{.kind = FrameRule::Kind::kFromSp, .cfa_offset = kFrameBytes};
+  for (std::size_t i = 0; i < frames; ++i) {
+    const std::uintptr_t caller = kCode + 64 * i;
+    words[kFrameWords * (i + 1) - 1] = caller;
+    rules.keep(FrameAddress::return_address(caller), rule);
+  }
+  const StackCopy copy{kBase, std::as_bytes(std::span(words)), 0};
+  for (auto _ : state) {
+    RegisterSet registers;
     registers.set(Register::kRip, kCode);
     registers.set(Register::kRsp, kBase);
-  }
-  StackCopy copy() const { return {kBase, std::as_bytes(std::span(words)), 0}; }
-  Stack walk(WalkMemo& memo) const {
-    memo.begin(registers, copy());
-    Stack stack{.frames = {FrameAddress::instruction(kCode)}, .end = StackEnd::kComplete};
-    for (std::size_t at = 15; at < words.size(); at += 16) {
-      memo.saw_word(kBase + at * sizeof words[0], words[at]);
-      stack.frames.push_back(FrameAddress::return_address(words[at]));
+    std::size_t steps = 0;
+    for (; steps < frames; ++steps) {
+      const auto pc = FrameAddress::return_address(registers.get(Register::kRip));
+      const FrameRule* known = rules.find(pc);
+      if (known == nullptr || !follow(*known, copy, registers)) break;
     }
-    memo.keep(stack);
-    return stack;
-  }
-  static constexpr std::uintptr_t kBase = 0x7000'0000;
-  std::vector<std::uint64_t> words;
-  RegisterSet registers;
-};
-
-void walk_memo_find(benchmark::State& state) {
-  WalkMemo memo;
-  const Image image(static_cast<std::size_t>(state.range(0)), 1);
-  (void)image.walk(memo);
-  for (auto _ : state) {
-    if (memo.find(image.registers, image.copy()) == nullptr) {
-      state.SkipWithError("not remembered");
+    if (steps != frames) {
+      state.SkipWithError("a step without a rule");
       break;
     }
   }
 }
-BENCHMARK(walk_memo_find)->Arg(5)->Arg(50)->Arg(500);
+BENCHMARK(frame_rules_walk)->Arg(5)->Arg(50)->Arg(500);
 
 Stack walk(Unwinder& unwinder, const OwnCapture& capture) {
   return unwinder.unwind(capture.registers, capture.stack, kFramesMax);
