@@ -10,6 +10,7 @@
 #include "sampler/rounds.h"
 #include "sampler/sample_session.h"
 #include "sampler/signal_capture.h"
+#include "sampler/thread_census.h"
 #include "sampler/thread_work.h"
 
 namespace vigil::sampler {
@@ -61,6 +62,7 @@ class Capture {
   SampleTable samples_;
   std::unique_ptr<SampleSession> session_;
   std::unique_ptr<CpuTimers> timers_;
+  ThreadCensus census_;
   const MonotonicTime start_;
   const WallTime wall_start_;
   MonotonicTime modules_read_;
@@ -95,8 +97,7 @@ void Capture::take(const sigsafe::Slot& slot, MonotonicTime now) {
 
 void Capture::step(MonotonicTime now) {
   refresh_modules(now);
-  // Without a list the threads that have timers keep them.
-  if (const auto tids = list_threads()) timers_->follow(*tids, own_tid_);
+  if (census_.look(now)) timers_->follow(census_.tids(), own_tid_);
   session_->drain([&](const sigsafe::Slot& slot) { take(slot, now); });
   samples_.settle(now);
 }
