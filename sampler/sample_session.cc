@@ -43,7 +43,10 @@ SampleSession::SampleSession(SignalChannel& channel, std::uint32_t index, std::u
 
 SampleSession::~SampleSession() {
   if (!closed_) close();
-  drain([](const sigsafe::Slot&) {});
+  // All slots: a handler that was not waited for may have left one that is not in the set yet.
+  for (std::size_t i = 0; i < channel_.tables().samples.size(); ++i) {
+    (void)take(i, [](const sigsafe::Slot&) {});
+  }
   sigsafe::Session& session = channel_.tables().sessions[index_];
   if (session.writers.load() == 0) session.generation.store(0);
 }

@@ -2,6 +2,8 @@
 // that they left.
 #pragma once
 
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -28,12 +30,16 @@ class SampleSession {
   // its slot. The slot's labels are given back; work_of() keeps them.
   template <typename Use>
   void drain(Use&& use) {
-    for (sigsafe::Slot& slot : channel_.tables().samples) {
-      if (slot.word.load(std::memory_order_acquire) != done_) continue;
-      use(static_cast<const sigsafe::Slot&>(slot));
-      release_labels(slot.work);
-      slot.move(sigsafe::SlotState::kDone, sigsafe::SlotState::kFree, index_);
+    sigsafe::Tables& tables = channel_.tables();
+    bool any_left = false;
+    for (std::size_t word = 0; word * 64 < tables.samples.size(); ++word) {
+      for (std::uint64_t left = tables.samples_done.word(word); left != 0; left &= left - 1) {
+        const std::size_t number = word * 64 + static_cast<std::size_t>(std::countr_zero(left));
+        if (!take(number, use)) any_left = true;  // another session's
+      }
     }
+    // The next handlers begin at the first slots again, whose memory is warm.
+    if (!any_left) tables.sample_cursor.store(0, std::memory_order_relaxed);
   }
 
   // From now on late signals of this session are ignored. Delete the timers first, drain once more
@@ -46,6 +52,19 @@ class SampleSession {
 
  private:
   SampleSession(SignalChannel& channel, std::uint32_t index, std::uint64_t generation);
+
+  // Whether that slot had a sample of this session.
+  template <typename Use>
+  bool take(std::size_t number, Use&& use) {
+    sigsafe::Tables& tables = channel_.tables();
+    sigsafe::Slot& slot = tables.samples[number];
+    if (slot.word.load(std::memory_order_acquire) != done_) return false;
+    use(static_cast<const sigsafe::Slot&>(slot));
+    release_labels(slot.work);
+    tables.samples_done.remove(number);
+    slot.move(sigsafe::SlotState::kDone, sigsafe::SlotState::kFree, index_);
+    return true;
+  }
 
   SignalChannel& channel_;
   std::uint32_t index_;

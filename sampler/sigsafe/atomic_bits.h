@@ -49,6 +49,13 @@ class AtomicBits {
     if (words_[word].load(std::memory_order_relaxed) == 0) return 0;
     return words_[word].exchange(0, std::memory_order_acq_rel);
   }
+  // The members of one word of 64, as its bits; nothing is removed.
+  [[gnu::always_inline]] std::uint64_t word(std::size_t word) const noexcept {
+    return words_[word].load(std::memory_order_acquire);
+  }
+  [[gnu::always_inline]] void remove(std::size_t number) noexcept {
+    words_[number / 64].fetch_and(~(std::uint64_t{1} << number % 64), std::memory_order_relaxed);
+  }
   static constexpr std::size_t kWords = kCount / 64;
 
  private:

@@ -128,6 +128,7 @@ void on_timer(Tables& tables, SignalValue value, int overrun, const ucontext_t& 
       slot->weight = weight;
       fill(*slot, context, tables);
       slot->move(SlotState::kWriting, SlotState::kDone, value.index);
+      tables.samples_done.set(static_cast<std::size_t>(slot - tables.samples.data()));
       tables.counters.samples.fetch_add(1, std::memory_order_relaxed);
     } else {
       session.lost.fetch_add(weight, std::memory_order_relaxed);

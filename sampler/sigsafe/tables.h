@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <span>
 
+#include "sampler/sigsafe/atomic_bits.h"
 #include "sampler/sigsafe/thread_work.h"
 
 namespace vigil::sampler::sigsafe {
@@ -27,6 +28,8 @@ inline constexpr std::size_t kStackCopyUnknown = 16 * 1024;
 // A stack end further than this above rsp is taken to be another stack's.
 inline constexpr std::size_t kStackReach = 64 * 1024 * 1024;
 inline constexpr std::uint32_t kSessionsMax = 16;
+// Slots for samples, at the most.
+inline constexpr std::size_t kSampleSlotsMax = 4096;
 // Slots that a timer's handler looks at before it counts its sample as lost.
 inline constexpr std::uint32_t kProbesMax = 64;
 inline constexpr std::size_t kRegisterSlots = 17;
@@ -115,6 +118,10 @@ struct Tables {
   std::atomic<std::uint32_t> capture_waiters{0};  // collectors that sleep on it
   std::atomic<std::uint32_t> sample_cursor{
       0};  // where the next handler begins to look for a free slot
+  // Those of `samples` that have become kDone, by their position: set by the handler after that,
+  // removed by the collector before it frees the slot. Looking at each slot would take a collector
+  // longer than what it finds there.
+  AtomicBits<kSampleSlotsMax> samples_done;
   std::atomic<std::uint64_t> next_generation{1};
   std::atomic<std::uint32_t> timers_armed{0};  // nonzero once any CPU timer of ours existed
   std::array<Session, kSessionsMax> sessions;
