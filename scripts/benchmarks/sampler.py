@@ -32,9 +32,12 @@ def debug_get(port, path, timeout=120):
 # --- cost: what a running profile takes from a server under load
 
 
+TURNS = 5  # of a second each, for each round that is asked for
+
+
 def bench_cost(options, _folder):
-    """Each round has every way once, each as long as the other; the server without hooks is another process."""
-    seconds = max(options["seconds"], 2)
+    """Each turn has every way once, one after the other; the server without hooks is another process."""
+    turns = TURNS * options["rounds"]
     debug = tools.free_port()
     full = tools.start_vigil(f"--debug=127.0.0.1:{debug}", name="vigil")
     bare = tools.start_vigil("--heap-sample=0", "--contention-rate=0", "--stuck-after=0", name="all switched off")
@@ -43,52 +46,60 @@ def bench_cost(options, _folder):
     for server in (full, bare):
         tools.wrk(server, "/hello", 32, 1)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        for number in range(options["rounds"]):
+        for number in range(turns):
             order = list(runs)
             for way in order[number % len(order):] + order[:number % len(order)]:
                 if way == "all switched off":
-                    runs[way].append(tools.wrk(bare, "/hello", 32, seconds))
+                    runs[way].append(tools.wrk(bare, "/hello", 32, 1))
                     continue
                 profile = None
                 if ways[way]:
-                    path = f"/debug/pprof/profile?seconds={seconds + 1}&hz={ways[way]}"
-                    profile = pool.submit(debug_get, debug, path)
-                    time.sleep(0.5)
-                runs[way].append(tools.wrk(full, "/hello", 32, seconds))
+                    profile = pool.submit(debug_get, debug, f"/debug/pprof/profile?seconds=2&hz={ways[way]}")
+                    time.sleep(0.3)  # it has begun, and does not end before the load does
+                runs[way].append(tools.wrk(full, "/hello", 32, 1))
                 if profile:
                     profile.result()
     for server in (full, bare):
         server.stop()
-    print("\nGET /hello, 32 kept-alive connections, wrk -t1, while its CPU is profiled; medians of", options["rounds"])
+    print("\nGET /hello, 32 kept-alive connections, wrk -t1, while its CPU is profiled; medians of", turns, "turns of 1 s")
     medians = {way: tools.medians(rounds) for way, rounds in runs.items()}
-    tools.table([("", "requests/s", "CPU us/request")] + [
-        (way, f"{r['requests_per_second']:.0f}", f"{r['cpu_us']:.2f}") for way, r in medians.items()])
 
-    def left(way, base):
-        """Of the throughput: the median of the rounds' ratios."""
-        return statistics.median(
-            a["requests_per_second"] / b["requests_per_second"] for a, b in zip(runs[way], runs[base]))
+    def ratio(way, base, field="requests_per_second"):
+        """The median of the turns' ratios."""
+        return statistics.median(a[field] / b[field] for a, b in zip(runs[way], runs[base]))
 
+    tools.table([("", "requests/s", "CPU us/request", "requests/s: of idle", "CPU a request: of idle")] + [
+        (way, f"{r['requests_per_second']:.0f}", f"{r['cpu_us']:.2f}", f"{ratio(way, 'idle'):.3f}",
+         f"{ratio(way, 'idle', 'cpu_us'):.3f}") for way, r in medians.items()])
     return {"ways": medians, "figures": [
-        tools.verdict("throughput that 100 Hz leave", left("100 Hz", "idle"), 0.99, at_most=False),
-        tools.verdict("throughput that 1,000 Hz leave", left("1,000 Hz", "idle"), 0.95, at_most=False),
+        tools.verdict("throughput that 100 Hz leave", ratio("100 Hz", "idle"), 0.99, at_most=False),
+        tools.verdict("throughput that 1,000 Hz leave", ratio("1,000 Hz", "idle"), 0.95, at_most=False),
         tools.verdict("registered but idle: of the throughput with all switched off",
-                      left("idle", "all switched off"), 0.99, at_most=False)]}
+                      ratio("idle", "all switched off"), 0.99, at_most=False)]}
 
 
-# --- sample: the signal handler, and the collector
+# --- sample: the signal handler, how long threads are held, and the collector
 
 
 def bench_sample(_options, _folder):
-    print("\nA sample of a thread 30 frames deep: the handler on it, then the collector's CPU for it")
+    print("\nA sample: how long it holds a thread with 16 KiB of stack, then the collector's CPU for one 30 frames deep")
     done = subprocess.run([tools.BIN / "bench-sampler"], stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         tools.die("bench-sampler failed")
     result = json.loads(done.stdout)
-    tools.table([("", "measured")] + [(name.replace("_", " "), str(value)) for name, value in result.items()])
+    times = [("us", "p50", "p99", "p99.9", "longest")]
+    for name, key in {"in the signal handler": "handler_us", "the thread's own pause": "held_us",
+                      "its pauses without a capture": "without_us"}.items():
+        times.append((name, *(f"{result[f'{key}_{part}']:.2f}" for part in ("p50", "p99", "p999", "max"))))
+    tools.table(times)
+    rest = {name: value for name, value in result.items() if not re.search("_us_(p50|p99|p999|max)$", name)}
+    tools.table([("", "measured")] + [(name.replace("_", " "), str(value)) for name, value in rest.items()])
     return {"measured": result, "figures": [
         tools.verdict("us in the signal handler, p99", result["handler_us_p99"], 5),
-        tools.verdict("us that a running thread was held, longest", result["handler_us_max"], 50),
+        tools.verdict("us that a running thread with 16 KiB of stack is held, p99", result["held_us_p99"], 10),
+        tools.verdict("us in the signal handler, longest", result["handler_us_max"], 50),
+        tools.verdict("us that a blocked thread is held, longest", result["blocked_us_max"], 0),
+        tools.verdict("times that a blocked thread ran, captured 2,000 times", result["blocked_runs"], 0),
         tools.verdict("us of the collector a sample, stacks seen before", result["collector_us_same_stack"], 15),
         tools.verdict("us of the collector a sample, all stacks new", result["collector_us_new_stacks"], 15)]}
 

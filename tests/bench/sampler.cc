@@ -1,30 +1,25 @@
 // What a sample costs the thread that it is taken of, and the collector: run by
-// `scripts/bench sampler --only=sample`, one JSON object on stdout.
+// `scripts/bench sampler --only=sample`, one JSON object on stdout. How long threads are held:
+// held_threads.h.
 
-#include <unistd.h>
-
-#include <algorithm>
-#include <array>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <thread>
-#include <vector>
 
 #include "base/clock.h"
 #include "base/thread_id.h"
 #include "sampler/cpu_profiler.h"
 #include "sampler/module_table.h"
-#include "sampler/signal_capture.h"
 #include "sampler/signal_channel.h"
 #include "sampler/unwinder.h"
+#include "tests/bench/held_threads.h"
 
 namespace {
 
 using namespace std::chrono_literals;
 using vigil::sampler::CpuProfiler;
 using vigil::sampler::Modules;
-using vigil::sampler::SignalCapture;
 using vigil::sampler::SignalChannel;
 using vigil::sampler::Unwinder;
 
@@ -83,56 +78,43 @@ struct Worker {
   std::thread thread;
 };
 
-// How long the handler kept a busy thread, in microseconds: each of `count` captures.
-std::vector<double> handler_times(SignalChannel& channel, vigil::Clock& clock, int count) {
-  const Worker worker(Paths::kOne);
-  SignalCapture capture(channel, clock);
-  std::vector<double> times;
-  for (int i = 0; i < count; ++i) {
-    if (capture.request(worker.tid, 0) != SignalCapture::Request::kQueued) continue;
-    const vigil::MonotonicTime deadline = clock.now() + 1s;
-    while (capture.outstanding() != 0 && clock.now() < deadline) {
-      capture.wait(deadline);
-      while (const auto answer = capture.take_answer()) {
-        times.push_back(std::chrono::duration<double, std::micro>(answer->held).count());
-        capture.release(*answer);
-      }
-    }
-    (void)capture.give_up();
-    std::this_thread::sleep_for(100us);
-  }
-  std::sort(times.begin(), times.end());
-  return times;
-}
-
-double at(const std::vector<double>& sorted, double share) {
-  if (sorted.empty()) return 0;
-  return sorted[static_cast<std::size_t>(share * static_cast<double>(sorted.size() - 1))];
-}
-
 struct Collected {
   double cpu_us = 0;  // of the collector
   double samples = 0;
 };
 
-// A profile of kSeconds at 1,000 Hz.
+// A profile of kSeconds.
 constexpr auto kSeconds = 4s;
-Collected collect(CpuProfiler& profiler, SignalChannel& channel, vigil::Clock& clock) {
+Collected collect(CpuProfiler& profiler, SignalChannel& channel, vigil::Clock& clock, int hz) {
   const std::uint64_t before = channel.counters().samples;
   const auto profile =
-      profiler.profile({.hz = 1000, .deadline = clock.now() + kSeconds}, std::stop_token());
+      profiler.profile({.hz = hz, .deadline = clock.now() + kSeconds}, std::stop_token());
   if (!profile) return {};
   return {static_cast<double>(profile->counters.at("collector_cpu_ns")) / 1e3,
           static_cast<double>(channel.counters().samples - before)};
 }
 
-// The collector's CPU time for a sample, capture to sum, in microseconds: what its rounds take without
-// any, every 10 ms, is `rounds_us` in all.
-double sample_us(CpuProfiler& profiler, SignalChannel& channel, vigil::Clock& clock, Paths paths,
-                 double rounds_us) {
+// The collector's CPU time for a sample, capture to sum, in microseconds. Its rounds, every 10 ms,
+// have their cost without samples too: that of a profile at 1 Hz of the same work.
+struct SampleCost {
+  double rounds_us = 0;
+  double sample_us = 0;
+};
+SampleCost sample_cost(CpuProfiler& profiler, SignalChannel& channel, vigil::Clock& clock,
+                       Paths paths) {
   const Worker worker(paths);
-  const Collected collected = collect(profiler, channel, clock);
-  return collected.samples == 0 ? 0 : (collected.cpu_us - rounds_us) / collected.samples;
+  SampleCost cost;
+  cost.rounds_us = collect(profiler, channel, clock, 1).cpu_us;
+  const Collected collected = collect(profiler, channel, clock, 1000);
+  if (collected.samples != 0) {
+    cost.sample_us = (collected.cpu_us - cost.rounds_us) / collected.samples;
+  }
+  return cost;
+}
+
+void print(const char* name, const vigil::bench::HeldTimes& held) {
+  std::printf("\"%s_p50\": %.2f, \"%s_p99\": %.2f, \"%s_p999\": %.2f, \"%s_max\": %.2f, ", name,
+              held.p50, name, held.p99, name, held.p999, name, held.most);
 }
 
 }  // namespace
@@ -147,16 +129,26 @@ int main() {
     std::fprintf(stderr, "bench-sampler: %s\n", channel.error().message().c_str());
     return 1;
   }
+  const auto running = vigil::bench::hold_running_thread(**channel, clock, 3'000);
+  const auto blocked =
+      vigil::bench::hold_blocked_threads(**channel, clock, modules, unwinder, 100, 20);
+  if (!blocked) {
+    std::fprintf(stderr, "bench-sampler: %s\n", blocked.error().message().c_str());
+    return 1;
+  }
   CpuProfiler profiler(clock, modules, unwinder, **channel);
-  const std::vector<double> held = handler_times(**channel, clock, 10'000);
-  const double rounds_us = collect(profiler, **channel, clock).cpu_us;
-  const double same = sample_us(profiler, **channel, clock, Paths::kOne, rounds_us);
-  const double many = sample_us(profiler, **channel, clock, Paths::kMany, rounds_us);
-  const double share = rounds_us / 1e6 / std::chrono::duration<double>(kSeconds).count();
+  const SampleCost same = sample_cost(profiler, **channel, clock, Paths::kOne);
+  const SampleCost many = sample_cost(profiler, **channel, clock, Paths::kMany);
+  const double share = same.rounds_us / 1e6 / std::chrono::duration<double>(kSeconds).count();
+  std::printf("{\"captures\": %zu, \"stack_bytes\": %zu, ", running.captures, running.stack_bytes);
+  print("handler_us", running.handler_us);
+  print("held_us", running.held_us);
+  print("without_us", running.without_us);
+  std::printf("\"blocked_captures\": %zu, \"blocked_us_max\": %.2f, \"blocked_runs\": %llu, ",
+              blocked->captures, blocked->held_us_max,
+              static_cast<unsigned long long>(blocked->runs));
   std::printf(
-      "{\"handler_captures\": %zu, \"handler_us_p50\": %.2f, \"handler_us_p99\": %.2f, "
-      "\"handler_us_p999\": %.2f, \"handler_us_max\": %.2f, \"collector_share_without_samples\": "
-      "%.4f, "
-      "\"collector_us_same_stack\": %.2f, \"collector_us_new_stacks\": %.2f}\n",
-      held.size(), at(held, 0.5), at(held, 0.99), at(held, 0.999), at(held, 1), share, same, many);
+      "\"collector_share_without_samples\": %.4f, \"collector_us_same_stack\": %.2f, "
+      "\"collector_us_new_stacks\": %.2f}\n",
+      share, same.sample_us, many.sample_us);
 }
