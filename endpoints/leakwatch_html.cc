@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "endpoints/html_head.h"
+#include "leakwatch/async_task.h"
 #include "leakwatch/deadlock_watch.h"
 #include "leakwatch/stuck_report.h"
 
@@ -122,6 +123,7 @@ sampler::StackProfile leakwatch_profile(const Services& services, MonotonicTime 
     if (report.state != leakwatch::EpisodeState::kStuck) continue;
     const auto tasks = static_cast<std::int64_t>(report.stuck_now);
     sampler::Label route{.key = "route", .text = std::string(report.task.label)};
+    leakwatch::name_places(report.stack, profile);
     profile.samples.push_back(
         {report.stack.raw, {tasks, tasks * report.task.age(now).count()}, {std::move(route)}});
   }

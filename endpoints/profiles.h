@@ -18,7 +18,8 @@ Page cpu_profile_page(const PageRequest& request, const Services& services);
 Page wall_profile_page(const PageRequest& request, const Services& services);
 Page fgprof_page(const PageRequest& request, const Services& services);
 
-// Tasks and threads: a snapshot page (snapshots.h), grouped by stack and labels, with `route`,
+// Tasks and threads: a snapshot page (snapshots.h), grouped by stack and labels. A task that waits
+// on no thread (a coroutine) has the functions that await one another as its stack. With `route`,
 // `min_latency` (tasks that are as old now) and `labels` as in the profiles. debug=2: one block
 // each, tasks first, all of them. seconds=N: the difference of two dumps.
 Page goroutine_page(const PageRequest& request, const Services& services);

@@ -29,14 +29,18 @@ std::string function_of(const char* signature) {
   return sampler::strip_signature(text);
 }
 
+// What tells one place from another, for those who group stacks by it: there is no code address.
+// Names are literals, one for each function.
+sampler::FrameAddress place_of(const AwaitFrame& frame) {
+  return sampler::FrameAddress::place(reinterpret_cast<std::uintptr_t>(frame.function), frame.line);
+}
+
 sampler::TextFrame text_frame(const AwaitFrame& frame) {
   sampler::TextFrame text;
   text.function = function_of(frame.function);
   text.file = copy_of(frame.file);
   text.line = static_cast<std::int32_t>(frame.line);
-  // No code address: what tells one place from another, for those who group stacks by it. Names are
-  // literals, one for each function.
-  text.address = reinterpret_cast<std::uintptr_t>(frame.function) + frame.line;
+  text.address = place_of(frame).lookup();
   return text;
 }
 
@@ -80,11 +84,13 @@ LiveStack await_stack(const TaskRegistry& registry, const TaskInfo& task) {
     const auto frame = sampler::read_object<AwaitFrame>(reinterpret_cast<std::uintptr_t>(next));
     if (!frame) break;
     frames.push_back(text_frame(*frame));
+    stack.raw.frames.push_back(place_of(*frame));
     next = frame->caller;
   }
   const auto still = registry.find(task.id);
   if (!still || still->thread != 0 || still->moves != task.moves) {
     stack.failure = "the task has gone on while it was looked at";
+    stack.raw = {};
     return stack;
   }
   stack.end = next == nullptr ? sampler::StackEnd::kComplete : sampler::StackEnd::kTruncated;
@@ -93,7 +99,17 @@ LiveStack await_stack(const TaskRegistry& registry, const TaskInfo& task) {
     stack.end = sampler::StackEnd::kNotWalked;
   }
   stack.frames = std::move(frames);
+  stack.raw.end = stack.end;
   return stack;
+}
+
+void name_places(const LiveStack& stack, sampler::StackProfile& profile) {
+  for (const sampler::TextFrame& frame : stack.frames) {
+    const auto place = sampler::FrameAddress::instruction(frame.address);
+    if (!place.may_be_made_up()) continue;
+    profile.made_up_frames.try_emplace(
+        place, sampler::MadeUpFrame{frame.function, frame.file, frame.line});
+  }
 }
 
 }  // namespace vigil::leakwatch

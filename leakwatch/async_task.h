@@ -23,6 +23,7 @@
 
 #include "leakwatch/stack_source.h"
 #include "leakwatch/task_registry.h"
+#include "sampler/stack_profile.h"
 
 namespace vigil::leakwatch {
 
@@ -65,9 +66,13 @@ class AsyncTask {
 };
 
 // Where a task waits that is on no thread, as if that were a stack: innermost function first, state
-// "await". Has a failure, a sentence, if the task has moved meanwhile, has ended, or has not said
+// "await"; the addresses, in `raw` too, are FrameAddress::place(). Has a failure, a sentence, if the task has moved meanwhile, has ended, or has not said
 // where it waits. Thread-safe. Cost: three system calls a frame, at most kAwaitFramesMax of them.
 inline constexpr std::size_t kAwaitFramesMax = 64;
 LiveStack await_stack(const TaskRegistry& registry, const TaskInfo& task);
+
+// Tells `profile` the names of the places in `stack`, if it is one of await_stack(): its samples
+// have addresses alone. Pure.
+void name_places(const LiveStack& stack, sampler::StackProfile& profile);
 
 }  // namespace vigil::leakwatch

@@ -57,7 +57,7 @@ struct LiveStack {
   std::string failure;       // a sentence if the thread could not be captured whole; else empty
   SharedFrames frames;       // innermost first; empty if nothing could be walked
   sampler::WaitDetail wait;  // what it waits for, and who holds that
-  sampler::Stack raw;        // the same frames as plain addresses
+  sampler::Stack raw;        // the same frames as addresses
   // The thread's so far: CPU time used, and time that it was runnable and waited for a processor.
   // Nothing where the kernel does not count them.
   std::optional<Duration> cpu;

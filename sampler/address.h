@@ -19,12 +19,20 @@ class FrameAddress {
   // What a call pushed.
   static constexpr FrameAddress return_address(std::uintptr_t pc) { return FrameAddress(pc, 1); }
 
-  // A frame that is no code, with the name StackProfile::made_up_frames[number]: "[created before
-  // vigil]". Its address is in the first page, where nothing is mapped.
+  // Frames that are no code, for a profile that names them in StackProfile::made_up_frames.
+  //
+  // One of a few of the collector's own, "[created before vigil]": in the first page, where nothing
+  // is mapped.
   static constexpr FrameAddress made_up(std::uint8_t number) {
     return FrameAddress(kMadeUpFirst + number, 0);
   }
-  static constexpr std::uintptr_t kMadeUpFirst = 256;
+  // A line of the function whose name is the literal at `name`: where a coroutine waits. In the
+  // kernel's half of the address space, the same for one place as long as the process lives: so
+  // snapshots can be subtracted. Lines that are 65,536 apart are one.
+  static constexpr FrameAddress place(std::uintptr_t name, std::uint32_t line) {
+    return FrameAddress(kPlaces | name << 16 | (line & 0xFFFF), 0);
+  }
+  constexpr bool may_be_made_up() const { return raw_ < kMadeUpEnd || raw_ >= kPlaces; }
 
   // As it was in the register or on the stack.
   constexpr std::uintptr_t raw() const { return raw_; }
@@ -35,6 +43,10 @@ class FrameAddress {
   friend constexpr auto operator<=>(const FrameAddress&, const FrameAddress&) = default;
 
  private:
+  static constexpr std::uintptr_t kMadeUpFirst = 256;
+  static constexpr std::uintptr_t kMadeUpEnd = 512;
+  static constexpr std::uintptr_t kPlaces = std::uintptr_t{1} << 63;
+
   constexpr FrameAddress(std::uintptr_t raw, std::uint8_t back) : raw_(raw), back_(back) {}
 
   std::uintptr_t raw_ = 0;

@@ -287,7 +287,7 @@ Result<StackProfile> ContentionProfiler::Impl::waits(WaitView view) {
   }
   StackProfile profile = empty_profile(view == WaitView::kBlock ? "block" : "mutex",
                                        {{"contentions", "count"}, {"delay", "nanoseconds"}});
-  profile.made_up_frames = {WaitTable::kTableFullFrame};
+  profile.made_up_frames = {{FrameAddress::made_up(0), {WaitTable::kTableFullFrame}}};
   if (view == WaitView::kMutexHolder) {
     waits_.append(WaitKind::kHolder, profile.samples);
     const ContentionCounters counted = counters();
@@ -318,7 +318,8 @@ Result<StackProfile> ContentionProfiler::Impl::thread_creators() {
   const auto tids = list_threads();
   if (!tids) return std::move(tids).error();
   StackProfile profile = empty_profile("threadcreate", {{"threadcreate", "count"}});
-  profile.made_up_frames = {kBeforeFrame, kNotSeenFrame};
+  profile.made_up_frames = {{FrameAddress::made_up(0), {kBeforeFrame}},
+                            {FrameAddress::made_up(1), {kNotSeenFrame}}};
   profile.counters["threads_unseen"] =
       signed_of(contention::counters.threads_unseen.load(std::memory_order_relaxed));
   std::unordered_map<pid_t, const Stack*> seen;

@@ -33,10 +33,12 @@ std::size_t position(StackEnd end) {
   return std::min(static_cast<std::size_t>(end), kStackEndCounters.size() - 1);
 }
 
-// The made-up frame that an address stands for, if `profile` has a name for it.
-const std::string* made_up_name(const StackProfile& profile, std::uint64_t address) {
-  const std::uint64_t number = address - FrameAddress::kMadeUpFirst;
-  return number < profile.made_up_frames.size() ? &profile.made_up_frames[number] : nullptr;
+// The made-up frame that an address stands for, if `profile` knows it.
+const MadeUpFrame* made_up_frame(const StackProfile& profile, std::uint64_t address) {
+  const FrameAddress frame = FrameAddress::instruction(address);
+  if (!frame.may_be_made_up()) return nullptr;
+  const auto found = profile.made_up_frames.find(frame);
+  return found == profile.made_up_frames.end() ? nullptr : &found->second;
 }
 
 // The stack as a profile knows it: look-up addresses. Two FrameAddresses with one look-up address
@@ -47,7 +49,7 @@ std::vector<std::uint64_t> addresses_of(const Stack& stack, const StackProfile& 
   for (const FrameAddress& frame : stack.frames) {
     // A call through a null pointer, or a walk over a damaged stack: no code, and no address that a
     // profile may have.
-    const bool made_up = made_up_name(profile, frame.raw()) != nullptr;
+    const bool made_up = made_up_frame(profile, frame.raw()) != nullptr;
     if (frame.raw() < kFirstCodeAddress && !made_up) continue;
     addresses.push_back(frame.lookup());
   }
@@ -153,8 +155,9 @@ class Builder {
       location.lines.push_back({function_of({name, name, "", 0}), 0});
       return location;
     }
-    if (const std::string* name = made_up_name(collected_, address)) {
-      location.lines.push_back({function_of({*name, *name, "", 0}), 0});
+    if (const MadeUpFrame* made_up = made_up_frame(collected_, address)) {
+      const SourceFunction function{made_up->function, made_up->function, made_up->file, 0};
+      location.lines.push_back({function_of(function), made_up->line});
       return location;
     }
     const Module* module = modules_.find(address);

@@ -17,6 +17,7 @@ StackProfile subtract(StackProfile later, StackProfile earlier, Duration elapsed
     for (std::size_t i = 0; i < factors.size(); ++i) sample.values[i] *= factors[i];
     later.samples.push_back(std::move(sample));
   }
+  later.made_up_frames.merge(earlier.made_up_frames);
   const std::int64_t sign = later.counter_span == CounterSpan::kSinceStart ? -1 : 1;
   for (const auto& [counter, count] : earlier.counters) later.counters[counter] += sign * count;
   later.duration = elapsed;

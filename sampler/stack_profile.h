@@ -38,6 +38,13 @@ enum class LeafFrames : std::uint8_t {
                       // memory
 };
 
+// What is known of a frame that is no code.
+struct MadeUpFrame {
+  std::string function;
+  std::string file = {};
+  std::int32_t line = 0;
+};
+
 struct StackSample {
   Stack stack;
   std::vector<std::int64_t> values;  // one for each of StackProfile::sample_types
@@ -62,8 +69,8 @@ struct StackProfile {
   Duration duration{};  // zero for a snapshot
   std::vector<StackSample> samples;
   LeafFrames leaf_frames = LeafFrames::kAll;
-  // The names of frames that are no code, FrameAddress::made_up(i) at position i; at most 256.
-  std::vector<std::string> made_up_frames;
+  // By FrameAddress::made_up() or place(); frames of these kinds that are not here are left out.
+  std::map<FrameAddress, MadeUpFrame> made_up_frames;
   // Loss is data: each nonzero counter becomes a comment of the profile, "vigil: samples_lost=12".
   std::map<std::string, std::int64_t, std::less<>> counters;
   CounterSpan counter_span = CounterSpan::kProfile;

@@ -162,7 +162,8 @@ TEST_CASE("profile: loss is in the comments, and stacks without frames keep thei
 
 TEST_CASE("profile: made-up frames have their names, wherever they are in a stack") {
   StackProfile profile = cpu_profile();
-  profile.made_up_frames = {"[table full]", "[creator not seen]"};
+  profile.made_up_frames = {{FrameAddress::made_up(0), {"[table full]"}},
+                            {FrameAddress::made_up(1), {"[creator not seen]"}}};
   profile.samples = {sample({FrameAddress::made_up(1)}, {1, 10}),
                      sample({in_leaf(), FrameAddress::made_up(0)}, {2, 20}),
                      sample({FrameAddress::made_up(2)}, {4, 40})};

@@ -43,7 +43,7 @@ Creators creators_of(Hooked& hooked) {
     }
   }
   CHECK(profile->made_up_frames.size() == 2);
-  CHECK(profile->made_up_frames[0] == "[created before vigil]");
+  CHECK(profile->made_up_frames.at(FrameAddress::made_up(0)).function == "[created before vigil]");
   return creators;
 }
 
