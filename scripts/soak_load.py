@@ -38,10 +38,14 @@ def read_exactly(stream, size):
 
 
 class Load:
-    """All clients. failures() holds what went wrong, "<client>: <what>"; nothing is tried again."""
+    """All clients. failures() holds what went wrong, "<client>: <what>"; nothing is tried again.
 
-    def __init__(self, port, debug_port, kept_alive):
+    tls: the ssl.SSLContext that they speak through, but for the debug listener's; None: in clear text.
+    """
+
+    def __init__(self, port, debug_port, kept_alive, tls=None):
         self._port = port
+        self._tls = tls
         self._debug_port = debug_port
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -63,6 +67,12 @@ class Load:
             thread.join(LIMIT_S)
             if thread.is_alive():
                 self._failed("a client", "did not come back")
+
+    def ask(self, path):
+        """One request besides, on the caller's thread."""
+        connection = self._http()
+        self._get(connection, path)
+        connection.close()
 
     def counts(self):
         with self._lock:
@@ -100,7 +110,12 @@ class Load:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.settimeout(LIMIT_S)
         connection.connect(("127.0.0.1", self._port))
-        return connection
+        return connection if self._tls is None else self._tls.wrap_socket(connection)
+
+    def _http(self):
+        if self._tls is None:
+            return http.client.HTTPConnection("127.0.0.1", self._port, timeout=LIMIT_S)
+        return http.client.HTTPSConnection("127.0.0.1", self._port, timeout=LIMIT_S, context=self._tls)
 
     @staticmethod
     def _get(connection, path, body=None):
@@ -111,7 +126,7 @@ class Load:
         expect(body is None or data == body, f"{path}: the body is {data[:80]!r}")
 
     def _kept_alive(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=LIMIT_S)
+        connection = self._http()
         for path, body in itertools.cycle(SHORT_ROUTES):
             self._get(connection, path, body)
             yield 1
@@ -119,7 +134,7 @@ class Load:
 
     def _fresh(self):
         while True:
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=LIMIT_S)
+            connection = self._http()
             self._get(connection, "/hello", b"hello, world\n")
             connection.close()
             yield 1
@@ -128,7 +143,7 @@ class Load:
     def _upload(self):
         body = os.urandom(300_000)
         while True:
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=LIMIT_S)
+            connection = self._http()
             # In chunks every other time.
             for chunked in (False, True):
                 source = (body[at:at + 7777] for at in range(0, len(body), 7777)) if chunked else body
@@ -217,7 +232,8 @@ class Load:
     def _http2(self):
         while True:
             done = subprocess.run(
-                ["h2load", "-n400", "-c2", "-m8", "--rps=50", f"http://127.0.0.1:{self._port}/hello"],
+                ["h2load", "-n400", "-c2", "-m8", "--rps=50",
+                 f"http{'' if self._tls is None else 's'}://127.0.0.1:{self._port}/hello"],
                 capture_output=True, text=True, timeout=LIMIT_S)
             found = re.search(r"^requests: 400 total, 400 started, 400 done, 400 succeeded", done.stdout, re.M)
             expect(found, f"h2load says: {done.stdout[-400:]}{done.stderr[-200:]}")
