@@ -311,7 +311,7 @@ TEST_CASE("what an earlier collector had found is not taken for another stack's"
   CHECK(sigsafe::record_free(object(1)));
 }
 
-TEST_CASE("a forked child records nothing, and still knows what is freed") {
+TEST_CASE("P6.7: a forked child records nothing, and still knows what is freed") {
   Recorder recorder;
   record_here(1, 4096);
   const pid_t child = ::fork();

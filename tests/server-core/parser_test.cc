@@ -85,7 +85,7 @@ std::string post(const std::string& fields) {
 
 }  // namespace
 
-TEST_CASE("requests that are served") {
+TEST_CASE("P9.6: requests that are served") {
   const std::vector<Case> cases = {
       {"P1.1", get(""), 0},
       {"P1.1 fields", get("A: 1\r\nb:2\r\nEmpty:\r\nSpaces: \t v \t\r\n"), 0},
@@ -120,7 +120,7 @@ TEST_CASE("what is seen of a request") {
   CHECK(parse_cut("GET / HTTP/1.0\r\n\r\n", {1000}).seen == "GET / HTTP/1.0|length 0 close at 18");
 }
 
-TEST_CASE("framing doubts") {
+TEST_CASE("P9.6: framing doubts") {
   const std::vector<Case> cases = {
       {"P1.9", post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"), 400},
       {"P1.9 other order", post("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"), 400},
@@ -154,7 +154,7 @@ TEST_CASE("framing doubts") {
   for (const Case& test : cases) check_every_cut(test);
 }
 
-TEST_CASE("malformed lines") {
+TEST_CASE("P9.6: malformed lines") {
   const std::vector<Case> cases = {
       {"P1.2 space before colon", get("Foo : bar\r\n"), 400},
       {"P1.2 tab before colon", get("Foo\t: bar\r\n"), 400},
@@ -187,7 +187,7 @@ TEST_CASE("malformed lines") {
   for (const Case& test : cases) check_every_cut(test);
 }
 
-TEST_CASE("malformed request lines") {
+TEST_CASE("P9.6: malformed request lines") {
   const std::vector<Case> cases = {
       {"P1.7", "GET / HTTP/0.9\r\n\r\n", 505},
       {"P1.7", "GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505},

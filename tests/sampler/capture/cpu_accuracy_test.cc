@@ -73,7 +73,8 @@ void check(const StackProfile& profile, const Burned& burned, int hz) {
   CHECK(profile.counters.at("samples_lost") == 0);
 }
 
-TEST_CASE_METHOD(Accuracy, "a split of 75 to 25 is found with 1 to 32 threads at 100 and 250 Hz") {
+TEST_CASE_METHOD(Accuracy,
+                 "P6.5: a split of 75 to 25 is found with 1 to 32 threads at 100 and 250 Hz") {
   constexpr double kCpuSeconds = 10;
   for (const int threads : {1, 2, 8, 32}) {
     for (const int hz : {100, 250}) {
@@ -92,7 +93,7 @@ TEST_CASE_METHOD(Accuracy, "a split of 75 to 25 is found with 1 to 32 threads at
   }
 }
 
-TEST_CASE_METHOD(Accuracy, "threads that live 30 ms are found with all their time") {
+TEST_CASE_METHOD(Accuracy, "P6.5: threads that live 30 ms are found with all their time") {
   for (const int hz : {100, 250}) {
     Burned burned;
     const StackProfile profile = profile_during(hz, [&] {

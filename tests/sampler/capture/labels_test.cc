@@ -267,7 +267,7 @@ TEST_CASE("a dump has each thread's task and labels, blocked or running") {
   gate.notify_all();
 }
 
-TEST_CASE("a forked child has the forking thread's work only, and can go on") {
+TEST_CASE("P6.7: a forked child has the forking thread's work only, and can go on") {
   std::atomic<int> gate{0};
   TestThread other([&] {
     const LabelScope scope({{"tenant", "other"}});

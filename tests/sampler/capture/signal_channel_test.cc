@@ -61,7 +61,7 @@ void send_to_self(int number, int code, std::uint64_t value) {
   REQUIRE(syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), number, &info) == 0);
 }
 
-TEST_CASE("the handler does not interrupt, and uses the alternate stack") {
+TEST_CASE("P6.2: the handler does not interrupt, and uses the alternate stack") {
   const auto channel = install();
   const struct sigaction action = disposition_of(channel->signal_number());
   CHECK((action.sa_flags & (SA_SIGINFO | SA_RESTART | SA_ONSTACK)) ==
@@ -70,7 +70,7 @@ TEST_CASE("the handler does not interrupt, and uses the alternate stack") {
   CHECK(channel->signal_number() < SIGRTMAX);
 }
 
-TEST_CASE("a taken signal is skipped, not stolen") {
+TEST_CASE("P6.6: a taken signal is skipped, not stolen") {
   const int first = free_signal();
   const TakenSignal taken(first);
   {
@@ -81,7 +81,7 @@ TEST_CASE("a taken signal is skipped, not stolen") {
   CHECK(disposition_of(first).sa_handler == &nothing);
 }
 
-TEST_CASE("no free signal is busy") {
+TEST_CASE("P6.6: no free signal is busy") {
   std::vector<std::unique_ptr<TakenSignal>> all;
   for (int number = SIGRTMIN; number <= SIGRTMAX; ++number) {
     all.push_back(std::make_unique<TakenSignal>(number));
@@ -104,7 +104,7 @@ TEST_CASE("one channel a process, and options in range") {
   CHECK(SignalChannel::install({.capture_slots = 4096}));
 }
 
-TEST_CASE("uninstalled without a timer ever armed, the signal is as before") {
+TEST_CASE("P6.6: uninstalled without a timer ever armed, the signal is as before") {
   const int number = install()->signal_number();
   CHECK(disposition_of(number).sa_handler == SIG_DFL);
 }
@@ -195,7 +195,7 @@ TEST_CASE("after timers were armed the handler stays, inert, and the signal is u
   CHECK(install()->signal_number() == number);
 }
 
-TEST_CASE("a forked child ignores the signal") {
+TEST_CASE("P6.7: a forked child ignores the signal") {
   const auto channel = install();
   const pid_t child = fork();
   if (child == 0) {

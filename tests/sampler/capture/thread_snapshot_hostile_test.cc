@@ -49,7 +49,7 @@ TEST_CASE_METHOD(Sampling, "sleepers never notice two hundred dumps") {
   CHECK(whole == asleep);
 }
 
-TEST_CASE_METHOD(Sampling, "a spinning thread that blocks all signals is listed") {
+TEST_CASE_METHOD(Sampling, "P6.4: a spinning thread that blocks all signals is listed") {
   std::atomic<bool> stop{false};
   std::atomic<bool> masked{false};
   TestThread thread([&] {
@@ -101,7 +101,7 @@ TEST_CASE_METHOD(Sampling, "threads that come and go while all are captured") {
   CHECK(seen == 200);
 }
 
-TEST_CASE_METHOD(Sampling, "errno of a captured thread is kept") {
+TEST_CASE_METHOD(Sampling, "P6.2: errno of a captured thread is kept") {
   std::atomic<bool> stop{false};
   std::atomic<int> kept{0};
   TestThread thread([&] {
@@ -187,7 +187,7 @@ TEST_CASE_METHOD(Sampling, "a dump completes while another thread holds the load
 }
 
 TEST_CASE_METHOD(Sampling,
-                 "a thread whose stack pointer is garbage is captured without its stack") {
+                 "P6.8: a thread whose stack pointer is garbage is captured without its stack") {
   std::atomic<bool> stop{false};
   std::atomic<bool> ready{false};
   TestThread thread([&] {
@@ -217,7 +217,7 @@ TEST_CASE_METHOD(Sampling,
   CHECK(captured.stack.end != StackEnd::kComplete);
 }
 
-TEST_CASE_METHOD(Sampling, "several collectors at once take turns") {
+TEST_CASE_METHOD(Sampling, "P6.4: several collectors at once take turns") {
   std::atomic<bool> stop{false};
   TestThread running([&] { test_spin(stop); });
   // On a busy machine it may not have come to its function yet.

@@ -95,7 +95,7 @@ TEST_CASE_METHOD(Fixture, "without rip or rsp there is nothing to walk") {
   CHECK(unwinder.unwind(registers, {}, kFramesMax).end == StackEnd::kNotWalked);
 }
 
-TEST_CASE_METHOD(Fixture, "wild registers end the walk, never the process") {
+TEST_CASE_METHOD(Fixture, "P6.8: wild registers end the walk, never the process") {
   const OwnCapture own = capture_at_depth(3);
   const std::uintptr_t wild[] = {0,
                                  1,
@@ -131,7 +131,7 @@ TEST_CASE_METHOD(Fixture, "wild registers end the walk, never the process") {
   CHECK(walks == 4u * 12 * 12 * 2);
 }
 
-TEST_CASE_METHOD(Fixture, "an unreadable stack is truncated") {
+TEST_CASE_METHOD(Fixture, "P6.8: an unreadable stack is truncated") {
   const OwnCapture own = capture_at_depth(3);
   RegisterSet registers = own.registers;
   registers.set(Register::kRsp, 0xdead0000);
@@ -141,7 +141,7 @@ TEST_CASE_METHOD(Fixture, "an unreadable stack is truncated") {
   CHECK(stack.end == StackEnd::kTruncated);
 }
 
-TEST_CASE_METHOD(Fixture, "random stack images and code addresses do no harm") {
+TEST_CASE_METHOD(Fixture, "P6.8: random stack images and code addresses do no harm") {
   std::minstd_rand random(7);
   const Module main = modules.current()->modules().front();
   const OwnCapture own = capture_at_depth(3);
