@@ -105,7 +105,7 @@ void unwind_new(benchmark::State& state) {
     }
   }
 }
-BENCHMARK(unwind_new)->Arg(15)->Arg(50)->Arg(500);
+BENCHMARK(unwind_new)->Arg(25)->Arg(50)->Arg(500);
 
 // The same stack again.
 void unwind_known(benchmark::State& state) {
