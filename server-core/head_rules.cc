@@ -1,24 +1,13 @@
 #include "server-core/head_rules.h"
 
 #include <algorithm>
-#include <array>
 #include <limits>
 
+#include "server-core/byte_search.h"
 #include "server-core/url.h"
 
 namespace vigil::http {
 namespace {
-
-// Bytes that need a look: the controls and DEL. HTAB is one of them; only a field's value may have
-// it.
-constexpr std::array<bool, 256> control_bytes() {
-  std::array<bool, 256> table{};
-  for (int c = 0; c < 0x20; ++c) table[c] = true;
-  table['\t'] = false;  // the line's own check decides
-  table[0x7F] = true;
-  return table;
-}
-constexpr std::array<bool, 256> kControl = control_bytes();
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -97,8 +86,10 @@ HeadScanner::Status HeadScanner::over_limit() {
 }
 
 HeadScanner::Status HeadScanner::scan(std::string_view input, const HeadLimits& limits) {
-  const std::size_t end = std::min(input.size(), limits.bytes_max);
-  while (offset_ < end) {
+  const std::string_view allowed = input.substr(0, limits.bytes_max);
+  while (offset_ < allowed.size()) {
+    if (!after_cr_) offset_ = find_control(allowed, offset_);
+    if (offset_ == allowed.size()) break;
     const char byte = input[offset_++];
     if (after_cr_) {
       if (byte != '\n') return refuse(400, "CR without LF");  // P1.5
@@ -106,11 +97,10 @@ HeadScanner::Status HeadScanner::scan(std::string_view input, const HeadLimits& 
       const Status status = end_line(input.substr(line_begin_, offset_ - 2 - line_begin_), limits);
       if (status != Status::kIncomplete) return status;
       line_begin_ = offset_;
-    } else if (kControl[static_cast<unsigned char>(byte)]) {
-      if (byte != '\r') {
-        return refuse(400, byte == '\n' ? "LF without CR" : "control byte in the head");
-      }
+    } else if (byte == '\r') {
       after_cr_ = true;
+    } else if (byte != '\t') {  // which the line's own check decides about
+      return refuse(400, byte == '\n' ? "LF without CR" : "control byte in the head");
     }
   }
   return input.size() >= limits.bytes_max ? over_limit() : Status::kIncomplete;

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 
+#include "server-core/byte_search.h"
+
 namespace vigil::http {
 namespace {
-
-constexpr char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 
 constexpr std::array<bool, 256> token_bytes() {
   std::array<bool, 256> table{};
@@ -18,8 +18,6 @@ constexpr std::array<bool, 256> token_bytes() {
 }
 constexpr std::array<bool, 256> kTokenBytes = token_bytes();
 
-bool is_value_byte(unsigned char c) { return c == '\t' || (c >= 0x20 && c != 0x7F); }
-
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
@@ -29,20 +27,22 @@ std::string_view trimmed(std::string_view text) {
 }  // namespace
 
 bool equals_ignoring_case(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
-                                            [](char x, char y) { return lower(x) == lower(y); });
+  return a.size() == b.size() && same_without_case(a.data(), b.data(), a.size());
 }
 
 bool is_token_byte(char byte) { return kTokenBytes[static_cast<unsigned char>(byte)]; }
 
 bool is_header_name(std::string_view name) {
-  return !name.empty() &&
-         std::all_of(name.begin(), name.end(), [](char c) { return is_token_byte(c); });
+  for (const char c : name) {
+    if (!kTokenBytes[static_cast<unsigned char>(c)]) return false;
+  }
+  return !name.empty();
 }
 
 bool is_header_value(std::string_view value) {
-  return std::all_of(value.begin(), value.end(),
-                     [](char c) { return is_value_byte(static_cast<unsigned char>(c)); });
+  std::size_t at = find_control(value, 0);
+  while (at < value.size() && value[at] == '\t') at = find_control(value, at + 1);
+  return at == value.size();
 }
 
 bool list_has_token(std::string_view value, std::string_view token) {
@@ -76,11 +76,14 @@ bool HeaderMap::accept(std::string_view name, std::string_view value) {
 void HeaderMap::set(std::string_view name, std::string_view value) {
   if (!accept(name, value)) return;
   remove(name);
-  add(name, value);
+  append(name, value);
 }
 
 void HeaderMap::add(std::string_view name, std::string_view value) {
-  if (!accept(name, value)) return;
+  if (accept(name, value)) append(name, value);
+}
+
+void HeaderMap::append(std::string_view name, std::string_view value) {
   ++changes_;
   const auto offset = static_cast<std::uint32_t>(text_.size());
   text_.append(name).append(value);

@@ -96,6 +96,8 @@ class HeaderMap {
   };
 
   bool accept(std::string_view name, std::string_view value);
+  // Behind what is there; accepted.
+  void append(std::string_view name, std::string_view value);
 
   std::string text_;  // names and values, back to back; removed ones stay until clear()
   std::vector<Entry> entries_;

@@ -1,6 +1,7 @@
 #include "server-core/url.h"
 
 #include <algorithm>
+#include <array>
 
 namespace vigil::http {
 namespace {
@@ -12,11 +13,19 @@ int hex_digit(char c) {
   return -1;
 }
 
-bool is_alnum(char c) {
+constexpr bool is_alnum(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-bool is_unreserved(char c) { return is_alnum(c) || c == '-' || c == '.' || c == '_' || c == '~'; }
+constexpr std::array<bool, 256> unreserved_bytes() {
+  std::array<bool, 256> table{};
+  for (int c = 0; c < 128; ++c) table[c] = is_alnum(static_cast<char>(c));
+  for (const char c : {'-', '.', '_', '~'}) table[static_cast<unsigned char>(c)] = true;
+  return table;
+}
+constexpr std::array<bool, 256> kUnreserved = unreserved_bytes();
+
+bool is_unreserved(char c) { return kUnreserved[static_cast<unsigned char>(c)]; }
 
 bool is_target_byte(char c) { return c > 0x20 && c < 0x7F; }
 
@@ -187,7 +196,9 @@ bool is_valid_host(std::string_view host) {
     const std::size_t colon = std::min(host.find(':'), host.size());
     const std::string_view name = host.substr(0, colon);
     // RFC 3986 reg-name without percent-encoding, and without the sub-delims that no host name has.
-    if (!std::all_of(name.begin(), name.end(), is_unreserved)) return false;
+    for (const char c : name) {
+      if (!kUnreserved[static_cast<unsigned char>(c)]) return false;
+    }
     if (name.empty() && !host.empty()) return false;
     port = host.substr(colon);
   }

@@ -1,7 +1,9 @@
 #include "server-core/headers.h"
 
 #include <array>
+#include <string>
 
+#include "server-core/byte_search.h"
 #include "server-core/date.h"
 #include "tests/support/catch.h"
 
@@ -63,4 +65,61 @@ TEST_CASE("the Date header's form") {
   };
   CHECK(text(sys_days(year(1994) / 11 / 6) + 8h + 49min + 37s) == "Sun, 06 Nov 1994 08:49:37 GMT");
   CHECK(text(sys_days(year(2024) / 2 / 29) + 24h - 1ns) == "Thu, 29 Feb 2024 23:59:59 GMT");
+}
+
+TEST_CASE("a control byte is found at every place of every length, and no other byte is one") {
+  bool right = true;
+  for (std::size_t size = 0; size < 20; ++size) {
+    for (std::size_t place = 0; place < size; ++place) {
+      for (int value = 0; value < 256; ++value) {
+        // What surrounds it would borrow, or be taken for a control, if the sums went over bytes.
+        for (const char around : {' ', '~', '\x80', '\xFF'}) {
+          std::string text(size, around);
+          text[place] = static_cast<char>(value);
+          const bool is_control = value < 0x20 || value == 0x7F;
+          for (std::size_t from = 0; from <= size; ++from) {
+            const std::size_t expected = is_control && from <= place ? place : size;
+            right &= find_control(text, from) == expected;
+          }
+        }
+      }
+    }
+  }
+  CHECK(right);
+  // Behind a control every byte is looked at anew.
+  CHECK(find_control("ab\r\ncdef\x7Fghi", 4) == 8);
+  CHECK(find_control("\x1F\x20\x7F\x1F\x20\x20\x20\x20", 1) == 2);
+}
+
+TEST_CASE("case is ignored for letters alone, at every place of every length") {
+  bool right = true;
+  for (const std::size_t size : {1, 3, 7, 8, 9, 15, 16, 17, 23}) {
+    for (std::size_t place = 0; place < size; ++place) {
+      for (int x = 0; x < 256; ++x) {
+        for (int y = 0; y < 256; ++y) {
+          std::string a(size, 'm');
+          std::string b(size, 'M');
+          a[place] = static_cast<char>(x);
+          b[place] = static_cast<char>(y);
+          const auto lower = [](int c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; };
+          right &= equals_ignoring_case(a, b) == (lower(x) == lower(y));
+        }
+      }
+    }
+  }
+  CHECK(right);
+}
+
+TEST_CASE("a field's value may have any byte but controls, at every place of every length") {
+  bool right = true;
+  for (std::size_t size = 1; size < 20; ++size) {
+    for (std::size_t place = 0; place < size; ++place) {
+      for (int value = 0; value < 256; ++value) {
+        std::string text(size, '\t');
+        text[place] = static_cast<char>(value);
+        right &= is_header_value(text) == (value == '\t' || (value >= 0x20 && value != 0x7F));
+      }
+    }
+  }
+  CHECK(right);
 }
