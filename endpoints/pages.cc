@@ -236,17 +236,43 @@ void write_page(http::ResponseWriter& response, const Page& page) {
   if (!whole) throw http::AbortHandler{};
 }
 
-// A capture takes its seconds before the first byte is written: the write deadline counts from
-// there.
-void extend_write_deadline(http::ResponseWriter& response, const http::Request& request,
-                           const Services& services) {
-  if (request.deadline() == kNoDeadline) return;
+// How long a page may take to be made, beyond the seconds of its capture. Nearly all are made in
+// milliseconds; the first profile of a program of 500 MB reads symbols for 6 s of CPU, half a minute
+// where others have the processors (scripts/bench curves --only=binary).
+constexpr Duration kMakingMax = std::chrono::minutes(2);
+
+Duration capture_seconds(const http::Request& request, const Services& services) {
   const auto text = request.query("seconds");
   // A fraction is what only some pages take; to the others it is no number.
   const auto seconds = fractional_seconds_parameter(text.value_or(""), services.seconds_max);
-  const Duration longer = seconds ? *seconds : std::chrono::seconds(kCaptureSecondsDefault);
-  response.set_write_deadline(request.deadline() + longer);
+  return seconds ? *seconds : std::chrono::seconds(kCaptureSecondsDefault);
 }
+
+// The client has the listener's time to read a page that is there; what making it takes is not the
+// client's.
+//
+//     begin ── capture, kMakingMax ──▶ made ── the listener's write timeout ──▶ cut
+//
+// A page that is streamed is made while it is read, and keeps the first deadline.
+class PageDeadline {
+ public:
+  PageDeadline(http::ResponseWriter& response, const http::Request& request, Clock& clock,
+               Duration capture)
+      : response_(response), clock_(clock), limited_(request.deadline() != kNoDeadline) {
+    if (!limited_) return;
+    to_read_ = request.deadline() - clock.now();
+    response_.set_write_deadline(request.deadline() + capture + kMakingMax);
+  }
+  void made(const Page& page) {
+    if (limited_ && !page.stream) response_.set_write_deadline(clock_.now() + to_read_);
+  }
+
+ private:
+  http::ResponseWriter& response_;
+  Clock& clock_;
+  const bool limited_;
+  Duration to_read_{0};
+};
 
 // A profile without filters would answer with everything, and be taken for what was asked for.
 Result<void> refuse_filters(const PageEntry& entry, const http::QueryParams& query) {
@@ -284,8 +310,13 @@ void serve(const PageEntry& entry, const Services& services, http::ResponseWrite
     body = *std::move(read);
     page_request.body = body;
   }
-  if (takes_its_seconds(entry, page_request)) extend_write_deadline(response, request, services);
-  write_page(response, answer(entry, page_request, services));
+  const Duration capture = takes_its_seconds(entry, page_request)
+                               ? capture_seconds(request, services)
+                               : Duration::zero();
+  PageDeadline deadline(response, request, services.clock, capture);
+  const Page page = answer(entry, page_request, services);
+  deadline.made(page);
+  write_page(response, page);
 }
 
 void add_route(http::Router& router, std::string pattern, http::Handler handler) {
