@@ -211,6 +211,20 @@ TEST_CASE("a signal that comes before run() is not lost") {
   CHECK(child.wait().exit_status == 0);
 }
 
+// What becomes of a child that is told to end once it has said `text`, and that has 500 ms for what
+// does not end by itself.
+Ended ended_at_deadline(Child& child, const std::string& text) {
+  REQUIRE(child.wait_for(text));
+  const auto begin = std::chrono::steady_clock::now();
+  child.kill(SIGTERM);
+  Ended ended = child.wait();
+  const auto took = std::chrono::steady_clock::now() - begin;
+  CHECK(ended.exit_status == Application::kExitForced);
+  CHECK(took >= 500ms);
+  CHECK(took < 2500ms);
+  return ended;
+}
+
 TEST_CASE("P4.3: with a stuck handler the stores are not touched, and the status is 1") {
   Child child([](int out) {
     Service service(out, 500ms, [out](http::ResponseWriter&, http::Request&) {
@@ -223,14 +237,7 @@ TEST_CASE("P4.3: with a stuck handler the stores are not touched, and the status
   });
   RawClient client(child.server());
   client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-  REQUIRE(child.wait_for("[handling]"));
-  const auto begin = std::chrono::steady_clock::now();
-  child.kill(SIGTERM);
-  const Ended ended = child.wait();
-  const auto took = std::chrono::steady_clock::now() - begin;
-  CHECK(ended.exit_status == Application::kExitForced);
-  CHECK(took >= 500ms);
-  CHECK(took < 2500ms);
+  const Ended ended = ended_at_deadline(child, "[handling]");
   CHECK(ended.text.find("[worker]") == std::string::npos);
   CHECK(ended.text.find("[db]") == std::string::npos);
   CHECK(ended.text.find("\"still_running\":1") != std::string::npos);
@@ -252,14 +259,7 @@ TEST_CASE("P4.6: a hijacked connection that stays is cut at the deadline, and th
   });
   RawClient client(child.server());
   client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-  REQUIRE(child.wait_for("[hijacked]"));
-  const auto begin = std::chrono::steady_clock::now();
-  child.kill(SIGTERM);
-  const Ended ended = child.wait();
-  const auto took = std::chrono::steady_clock::now() - begin;
-  CHECK(ended.exit_status == Application::kExitForced);
-  CHECK(took >= 500ms);
-  CHECK(took < 2500ms);
+  const Ended ended = ended_at_deadline(child, "[hijacked]");
   CHECK(ended.text.find("\"hijacked_closed\":0,\"hijacked_forced\":1") != std::string::npos);
   CHECK(client.closed_within(5s));
 }

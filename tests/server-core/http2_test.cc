@@ -12,6 +12,16 @@ using namespace vigil::test;
 using http::Request;
 using http::ResponseWriter;
 
+// What /hello answers, or the part that came, to a client whose preface comes byte by byte.
+std::string body_behind_slow_preface(TestServer& server) {
+  RawClient slow = server.connect();
+  for (char c : h2::kPreface) slow.send({&c, 1});
+  slow.send(h2::settings() + h2::get(1, "/hello"));
+  h2::Reader reader;
+  while (reader.response(1).body != "hello\n" && slow.receive()) reader.feed(slow.take_received());
+  return reader.response(1).body;
+}
+
 }  // namespace
 
 TEST_CASE("P5.1 P5.5 the battery, against a server") {
@@ -55,12 +65,7 @@ TEST_CASE("P5.1 what comes in the place of the preface, against a server") {
     CHECK(h2::satisfies(text, each.expected));
   }
   // A preface in pieces, and what only begins like one.
-  RawClient slow = server.connect();
-  for (char c : h2::kPreface) slow.send({&c, 1});
-  slow.send(h2::settings() + h2::get(1, "/hello"));
-  h2::Reader reader;
-  while (reader.response(1).body != "hello\n" && slow.receive()) reader.feed(slow.take_received());
-  CHECK(reader.response(1).body == "hello\n");
+  CHECK(body_behind_slow_preface(server) == "hello\n");
   RawClient other = server.connect();
   other.send("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n");
   CHECK(other.read_response().status == 505);
@@ -91,12 +96,7 @@ TEST_CASE("a port of HTTP/2's alone: HTTP/1.1 gets 400 in clear text, and is clo
     CHECK(client.closed_within(RawClient::kLimit));
   }
   // The preface is awaited to its end.
-  RawClient slow = server.connect();
-  for (char c : h2::kPreface) slow.send({&c, 1});
-  slow.send(h2::settings() + h2::get(1, "/hello"));
-  h2::Reader reader;
-  while (reader.response(1).body != "hello\n" && slow.receive()) reader.feed(slow.take_received());
-  CHECK(reader.response(1).body == "hello\n");
+  CHECK(body_behind_slow_preface(server) == "hello\n");
   CHECK(server.stats().bad_requests == 4);
   CHECK(server.stats().requests == 1);
 }
