@@ -8,7 +8,7 @@
 #include "tests/leakwatch/leakcheck/leaky.h"
 
 vigil::leakwatch::LeakCheckOptions leak_options() {
-  return {.registries = {&vigil::test::leaky_tasks()}};
+  return {.registries = {&vigil::test::leaky_tasks()}, .pause_max = vigil::test::kLeakyPauseMax};
 }
 
 VIGIL_CHECK_CATCH2_FOR_LEAKS(leak_options)

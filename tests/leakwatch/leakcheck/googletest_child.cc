@@ -8,8 +8,8 @@
 
 namespace {
 
-const bool leaks_fail_tests =
-    vigil::leakwatch::check_googletest_for_leaks({.registries = {&vigil::test::leaky_tasks()}});
+const bool leaks_fail_tests = vigil::leakwatch::check_googletest_for_leaks(
+    {.registries = {&vigil::test::leaky_tasks()}, .pause_max = vigil::test::kLeakyPauseMax});
 
 std::vector<vigil::test::End>& kept() {
   static auto* const ends = new std::vector<vigil::test::End>;
