@@ -43,7 +43,7 @@ add_custom_command(
   VERBATIM)
 add_custom_target(symbol_fixtures DEPENDS ${fixture_dir}/libsymbol_fixture_bare.so)
 
-vigil_test(symbols LABEL unit
+vigil_test(symbols AS_SHIPPED LABEL unit
   SOURCES stack_text_test.cc symbolizer_test.cc symbolizer_files_test.cc
   DEPENDS vigil::sampler ${CMAKE_DL_LIBS})
 # Whatever the build type: the tests ask for their own lines.
@@ -52,33 +52,36 @@ set_source_files_properties(symbolizer_files_test.cc PROPERTIES
   COMPILE_DEFINITIONS VIGIL_FIXTURE_DIR="${fixture_dir}" SKIP_PRECOMPILE_HEADERS ON)
 add_dependencies(test-symbols symbol_fixtures)
 
-vigil_test(heap-profiler LABEL unit
+vigil_test(heap-profiler AS_SHIPPED LABEL unit
   SOURCES heap_profiler_test.cc heap_recorder_test.cc
   DEPENDS vigil::sampler)
 
+# The same tests over each allocator.
+if(NOT VIGIL_SANITIZE)
+  vigil_test_objects(vigil_heap_accuracy SOURCES heap_accuracy_test.cc DEPENDS vigil::sampler)
+endif()
+
 # The live sampler needs tcmalloc, which a sanitizer replaces.
 if(VIGIL_TCMALLOC AND NOT VIGIL_SANITIZE)
-  vigil_test(heap-tcmalloc LABEL integration
+  vigil_test(heap-tcmalloc AS_SHIPPED LABEL integration
     SOURCES heap_tcmalloc_test.cc
     DEPENDS vigil::sampler vigil::tcmalloc_samples)
-  vigil_test(heap-accuracy-tcmalloc SERIAL LABEL integration
-    SOURCES heap_accuracy_test.cc
-    DEPENDS vigil::sampler vigil::tcmalloc_samples)
+  vigil_test(heap-accuracy-tcmalloc AS_SHIPPED SERIAL LABEL integration
+    DEPENDS vigil_heap_accuracy vigil::tcmalloc_samples)
 endif()
 
 # malloc is ours, over glibc's.
 if(NOT VIGIL_SANITIZE)
-  vigil_test(heap-accuracy-glibc SERIAL LABEL integration
-    SOURCES heap_accuracy_test.cc
-    DEPENDS vigil::sampler vigil::malloc_interpose)
+  vigil_test(heap-accuracy-glibc AS_SHIPPED SERIAL LABEL integration
+    DEPENDS vigil_heap_accuracy vigil::malloc_interpose)
 endif()
 
 # The same in front of jemalloc, as a program links it.
 find_library(VIGIL_JEMALLOC jemalloc)
 if(VIGIL_JEMALLOC AND NOT VIGIL_SANITIZE)
-  vigil_test(heap-accuracy-jemalloc SERIAL LABEL integration
-    SOURCES heap_accuracy_test.cc heap_jemalloc_test.cc
-    DEPENDS vigil::sampler vigil::malloc_interpose ${VIGIL_JEMALLOC} ${CMAKE_DL_LIBS})
+  vigil_test(heap-accuracy-jemalloc AS_SHIPPED SERIAL LABEL integration
+    SOURCES heap_jemalloc_test.cc
+    DEPENDS vigil_heap_accuracy vigil::malloc_interpose ${VIGIL_JEMALLOC} ${CMAKE_DL_LIBS})
   # Nothing of ours refers to it: it is there for malloc's sake.
   target_link_options(test-heap-accuracy-jemalloc PRIVATE -Wl,--no-as-needed)
 endif()
