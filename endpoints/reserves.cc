@@ -19,37 +19,27 @@ bool out_of_descriptors() {
 
 }  // namespace
 
-Reserves::Reserves(ReservesOptions options) : options_(options) {
-  descriptors_.reserve(options_.descriptors);
-  restock_descriptors();
+Reserves::Reserves(ReservesOptions options) : options_(options), descriptors_(options.descriptors) {
+  descriptors_.restock();
   restock_memory();
 }
 
 Reserves::~Reserves() { (void)release_memory(); }
 
-void Reserves::restock_descriptors() {
-  while (descriptors_.size() < options_.descriptors) {
-    UniqueFd next = take_placeholder();
-    if (!next) return;
-    descriptors_.push_back(std::move(next));
-  }
-}
-
 Reserves::Loan Reserves::lend_descriptors() {
   std::lock_guard lock(mutex_);
   if (loans_ == 0) {
-    restock_descriptors();  // what an earlier loan did not get back
+    descriptors_.restock();  // what an earlier loan did not get back
     if (!out_of_descriptors()) return nullptr;
   }
   ++loans_;
-  for (UniqueFd& each : descriptors_) drop_placeholder(std::move(each));
-  descriptors_.clear();
+  descriptors_.give_all();
   return Loan(this);
 }
 
 void Reserves::end_loan() {
   std::lock_guard lock(mutex_);
-  if (--loans_ == 0) restock_descriptors();
+  if (--loans_ == 0) descriptors_.restock();
 }
 
 bool Reserves::release_memory() {
@@ -73,10 +63,7 @@ void Reserves::restock_memory() {
   for (std::size_t i = 0; i < options_.memory_bytes; i += kPageBytes) touched[i] = 1;
 }
 
-std::size_t Reserves::descriptors_held() const {
-  std::lock_guard lock(mutex_);
-  return descriptors_.size();
-}
+std::size_t Reserves::descriptors_held() const { return descriptors_.held(); }
 
 bool Reserves::memory_held() const {
   std::lock_guard lock(mutex_);

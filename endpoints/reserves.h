@@ -14,9 +14,8 @@
 #include <cstddef>
 #include <memory>
 #include <mutex>
-#include <vector>
 
-#include "base/fd.h"
+#include "base/placeholder.h"
 
 namespace vigil::endpoints {
 
@@ -58,13 +57,12 @@ class Reserves {
 
  private:
   void end_loan();
-  void restock_descriptors();
 
   const ReservesOptions options_;
   mutable std::mutex mutex_;
-  std::vector<UniqueFd> descriptors_;  // guarded by mutex_
-  std::size_t loans_ = 0;              // guarded by mutex_
-  void* memory_ = nullptr;             // guarded by mutex_; a mapping of options_.memory_bytes
+  Placeholders descriptors_;
+  std::size_t loans_ = 0;   // guarded by mutex_
+  void* memory_ = nullptr;  // guarded by mutex_; a mapping of options_.memory_bytes
 };
 
 }  // namespace vigil::endpoints

@@ -11,7 +11,6 @@
 #include <memory>
 #include <new>
 
-#include "base/placeholder.h"
 #include "base/process_counts.h"
 #include "server-core/engine.h"
 #include "server-core/engine_thread.h"
@@ -74,6 +73,9 @@ Error bind_error(const HostPort& listen, int error) {
 
 }  // namespace
 
+Acceptor::Acceptor(Engine& engine)
+    : engine_(engine), for_newcomers_(engine.options.descriptors_reserved) {}
+
 Result<void> Acceptor::open() {
   const ServerOptions& options = engine_.options;
   if (options.listen.host.empty() && options.unix_path.empty()) {
@@ -87,9 +89,8 @@ Result<void> Acceptor::open() {
     if (!opened) return std::move(opened).error();
     unix_ = *std::move(opened);
   }
-  if (spare_descriptors(1) > 0) reserve_ = take_placeholder();
-  lent_.store(options.descriptors_reserved);
-  restock_now();
+  if (spare_descriptors(1) > 0) for_answers_.restock();
+  for_newcomers_.restock();
   return {};
 }
 
@@ -198,7 +199,7 @@ Acceptor::Round Acceptor::on_error(int error, int listener, EngineThread& thread
   switch (error) {
     case EMFILE:
     case ENFILE:
-      if (lend()) return Round::kMore;
+      if (for_newcomers_.give_one()) return Round::kMore;  // accept(2) has its number
       turn_away_with_reserve(listener, thread);
       [[fallthrough]];
     case ENOBUFS:
@@ -284,34 +285,11 @@ bool Acceptor::pause(EngineThread& thread) {
 // left waiting, one after the other.
 void Acceptor::turn_away_with_reserve(int listener, EngineThread& thread) {
   // Taken while there was nothing left for it.
-  if (!reserve_) reserve_ = take_placeholder();
-  if (!reserve_) return;
-  drop_placeholder(std::move(reserve_));
+  for_answers_.restock();
+  if (!for_answers_.give_one()) return;
   for (int i = 0; i < kBatch && turn_one_away(listener, thread); ++i) {
   }
-  reserve_ = take_placeholder();
-}
-
-// Closes one of the descriptors kept back, so that accept(2) can have its number. false: there is
-// none.
-bool Acceptor::lend() {
-  std::lock_guard lock(reserved_mutex_);
-  if (reserved_.empty()) return false;
-  drop_placeholder(std::move(reserved_.back()));
-  reserved_.pop_back();
-  lent_.fetch_add(1);
-  return true;
-}
-
-// Whoever closes a connection calls this next, so that nobody else gets its number first.
-void Acceptor::restock_now() {
-  std::lock_guard lock(reserved_mutex_);
-  while (lent_.load() > 0) {
-    UniqueFd placeholder = take_placeholder();
-    if (!placeholder) return;
-    reserved_.push_back(std::move(placeholder));
-    lent_.fetch_sub(1);
-  }
+  for_answers_.restock();
 }
 
 bool Acceptor::turn_one_away(int listener, EngineThread& thread) {

@@ -17,11 +17,10 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
-#include <vector>
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/placeholder.h"
 #include "base/result.h"
 #include "base/text.h"
 #include "server-core/connection.h"
@@ -45,7 +44,7 @@ class Acceptor {
   // one.
   static constexpr int kTurnedAwayMax = 256;
 
-  explicit Acceptor(Engine& engine) : engine_(engine) {}
+  explicit Acceptor(Engine& engine);
 
   static constexpr std::size_t kReservedMax = 16;  // ServerOptions::descriptors_reserved
 
@@ -73,9 +72,10 @@ class Acceptor {
 
   // --- Any thread.
 
-  // A connection's descriptor is closed: takes back what was lent to it, if anything was.
+  // A connection's descriptor is closed: takes back what was lent to it, if anything was. To be called
+  // next, so that nobody else gets its number first.
   void restock() {
-    if (lent_.load(std::memory_order_relaxed) > 0) restock_now();
+    if (for_newcomers_.missing() > 0) for_newcomers_.restock();
   }
   // A filter has been told of a closed connection: whether the first poller must be woken for it.
   bool paused() const { return paused_.load(); }
@@ -94,8 +94,6 @@ class Acceptor {
   Round on_error(int error, int listener, EngineThread& thread);
   PeerAddress peer_of(int socket, const sockaddr_storage& storage);
   void report_foreign_user(const PeerAddress& peer);
-  void restock_now();
-  bool lend();
   void admit(UniqueFd socket, const PeerAddress& peer, EngineThread& thread);
   bool count_refusal(const FilterChain::Decision& decision, EngineThread& thread);
   bool pause(EngineThread& thread);
@@ -108,10 +106,8 @@ class Acceptor {
   Engine& engine_;
   UniqueFd listener_;  // a port's
   UnixListener unix_;
-  UniqueFd reserve_;
-  std::mutex reserved_mutex_;
-  std::vector<UniqueFd> reserved_;    // guarded by reserved_mutex_; those that are not lent
-  std::atomic<std::size_t> lent_{0};  // of ServerOptions::descriptors_reserved
+  Placeholders for_answers_{1};  // to newcomers that cannot be served
+  Placeholders for_newcomers_;   // ServerOptions::descriptors_reserved
   std::uint64_t unix_peers_ = 0;
   HostPort endpoint_;
   Duration backoff_{0};
