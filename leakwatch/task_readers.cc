@@ -114,6 +114,7 @@ std::optional<RequestInfo> TaskRegistry::request_of(TaskId id) const {
     const TaskRequest* request = extra.request.load(std::memory_order_acquire);
     if (extra.sequence.load(std::memory_order_acquire) == sequence && request != nullptr) {
       auto read = read_request(request);
+      if (read && !read->client_gone) read->client_gone = is_watched_as_gone(id);
       // Ended meanwhile: what was read may be anything.
       return is_live(id) ? std::move(read) : std::nullopt;
     }
@@ -122,4 +123,19 @@ std::optional<RequestInfo> TaskRegistry::request_of(TaskId id) const {
   return std::nullopt;
 }
 
+void TaskRegistry::add_client_watch(ClientWatch& watch) {
+  const std::lock_guard lock(watches_mutex_);
+  watches_.push_back(&watch);
+}
+
+void TaskRegistry::remove_client_watch(ClientWatch& watch) {
+  const std::lock_guard lock(watches_mutex_);
+  std::erase(watches_, &watch);
+}
+
+bool TaskRegistry::is_watched_as_gone(TaskId id) const {
+  const std::lock_guard lock(watches_mutex_);
+  return std::any_of(watches_.begin(), watches_.end(),
+                     [id](ClientWatch* watch) { return watch->client_is_gone(id); });
+}
 }  // namespace vigil::leakwatch

@@ -1,14 +1,11 @@
 #include "leakwatch/task_request.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <span>
 
 #include "base/socket_address.h"
 #include "base/text.h"
+#include "leakwatch/client_connection.h"
 #include "sampler/memory_reader.h"
 
 namespace vigil::leakwatch {
@@ -21,13 +18,6 @@ std::string copy_of(std::string_view lent, std::size_t bytes_max) {
   const auto into = std::as_writable_bytes(std::span(text.data(), text.size()));
   if (!sampler::read_memory(reinterpret_cast<std::uintptr_t>(lent.data()), into)) return "";
   return valid_utf8(text);
-}
-
-bool client_is_gone(int descriptor) {
-  tcp_info about{};
-  socklen_t size = sizeof about;
-  if (::getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &about, &size) != 0) return false;
-  return about.tcpi_state != TCP_ESTABLISHED;
 }
 
 }  // namespace
@@ -61,6 +51,8 @@ std::optional<RequestInfo> read_request(const TaskRequest* request) {
   if (lent->descriptor >= 0) {
     if (info.peer.empty()) info.peer = socket_peer_text(lent->descriptor);
     info.client_gone = client_is_gone(lent->descriptor);
+  } else if (!lent->local.empty()) {
+    info.client_gone = client_is_gone(copy_of(lent->local, kTextBytesMax), info.peer);
   }
   return info;
 }

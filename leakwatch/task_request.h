@@ -21,6 +21,9 @@ struct TaskRequest {
   std::string_view request_id;
   std::string_view peer;  // "127.0.0.1:4711"; empty: the peer of `descriptor` is asked
   int descriptor = -1;    // the client's socket, open until the task's end; -1: none
+  // Our end of the client's connection, written as `peer`: by both it is found where `descriptor` is
+  // not known. Empty: whether the client is gone is not asked.
+  std::string_view local;
 };
 
 // A reader's copy.
@@ -38,7 +41,7 @@ struct RequestInfo {
 std::string redacted_target(std::string_view target);
 
 // The request that a live task of this process lends; nothing if its memory cannot be read. The
-// caller checks that the task is still alive. Cost: two to six system calls.
+// caller checks that the task is still alive. Cost: two to ten system calls.
 std::optional<RequestInfo> read_request(const TaskRequest* request);
 
 }  // namespace vigil::leakwatch

@@ -50,15 +50,6 @@ std::size_t QuietSink::lines() const {
   return static_cast<std::size_t>(std::count(text_.begin(), text_.end(), '\n'));
 }
 
-bool eventually(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return true;
-}
-
 MonotonicTime in(Duration time) { return SystemClock().now() + time; }
 
 void add(http::Router& router, const char* pattern, http::Handler handler) {

@@ -16,6 +16,7 @@
 #include "leakwatch/task_registry.h"
 #include "server-core/router.h"
 #include "server-core/server.h"
+#include "tests/support/eventually.h"
 #include "tests/support/raw_client.h"
 
 namespace vigil::test {
@@ -73,9 +74,6 @@ class NullSink final : public LogSink {
  public:
   void write(const LogRecord&) noexcept override {}
 };
-
-// Until `condition` holds, or 10 s have passed; its last value.
-bool eventually(const std::function<bool()>& condition);
 
 // `time` from now: a deadline for what a test asks the server to do.
 MonotonicTime in(Duration time);

@@ -16,11 +16,13 @@
 #include "base/thread_id.h"
 #include "shop.grpc.pb.h"
 #include "tests/support/catch.h"
+#include "tests/support/eventually.h"
 
 namespace vigil::leakwatch {
 namespace {
 
 using namespace std::chrono_literals;
+using test::eventually;
 
 // A call's handler waits inside until the test lets it go.
 struct Gate {
@@ -68,16 +70,23 @@ class CallbackPrices final : public shop::Prices::CallbackService {
   }
 };
 
+// How calls come to a service.
+enum class Calls {
+  kByThreads,  // of gRPC
+  kByQueue,    // which the test's thread works
+};
+
 // A server with GrpcTasks on a port of its own.
 class Served {
  public:
-  Served(TaskRegistry& registry, grpc::Service& service) {
+  Served(TaskRegistry& registry, grpc::Service& service, Calls calls = Calls::kByThreads) {
     std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> creators;
     creators.push_back(std::make_unique<GrpcTasks>(registry));
     grpc::ServerBuilder builder;
     builder.experimental().SetInterceptorCreators(std::move(creators));
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(&service);
+    if (calls == Calls::kByQueue) queue_ = builder.AddCompletionQueue();
     server_ = builder.BuildAndStart();
   }
   ~Served() { stop(); }
@@ -85,7 +94,24 @@ class Served {
     if (server_ == nullptr) return;
     server_->Shutdown();
     server_->Wait();
+    if (queue_ != nullptr) {
+      queue_->Shutdown();
+      while (next() != nullptr) continue;
+    }
     server_.reset();
+  }
+  grpc::ServerCompletionQueue& queue() { return *queue_; }
+  // The tag of what the queue brings next; null at its end.
+  void* next() {
+    void* tag = nullptr;
+    bool good = false;
+    return queue_->Next(&tag, &good) ? tag : nullptr;
+  }
+  // Runs what gRPC has to do on the queue's thread, for a millisecond.
+  void poll() {
+    void* tag = nullptr;
+    bool good = false;
+    queue_->AsyncNext(&tag, &good, std::chrono::system_clock::now() + 1ms);
   }
   std::shared_ptr<grpc::Channel> channel() const {
     return grpc::CreateChannel("127.0.0.1:" + std::to_string(port_),
@@ -94,6 +120,7 @@ class Served {
 
  private:
   int port_ = 0;
+  std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   std::unique_ptr<grpc::Server> server_;
 };
 
@@ -210,6 +237,136 @@ TEST_CASE("grpc: a call of the callback API waits on no thread until its reactor
   CHECK(tasks[0].label == "/shop.Prices/Get");
   CHECK(got.cents == 300);
   CHECK(registry.snapshot().empty());
+}
+
+// A call whose client takes it back while the server works for it, in a thread of its own.
+class CancelledCall {
+ public:
+  explicit CancelledCall(const Served& served) : stub_(shop::Prices::NewStub(served.channel())) {
+    answer_ = std::async(std::launch::async, [this] {
+      shop::Price price;
+      return stub_->Get(&context_, shop::Item(), &price);
+    });
+  }
+  grpc::StatusCode cancel() {
+    context_.TryCancel();
+    return answer_.get().error_code();
+  }
+
+ private:
+  std::unique_ptr<shop::Prices::Stub> stub_;
+  grpc::ClientContext context_;
+  std::future<grpc::Status> answer_;
+};
+
+bool client_is_gone(const TaskRegistry& registry) {
+  const std::vector<TaskInfo> tasks = registry.snapshot();
+  if (tasks.size() != 1) return false;
+  const auto request = registry.request_of(tasks[0].id);
+  return request && request->client_gone;
+}
+
+TEST_CASE("grpc: a synchronous call that its client has cancelled is abandoned") {
+  SystemClock clock;
+  TaskRegistry registry(clock);
+  Prices service;
+  Served served(registry, service);
+  CancelledCall call(served);
+  service.gate.inside.get_future().wait();
+  const bool gone_before = client_is_gone(registry);
+  const grpc::StatusCode code = call.cancel();
+  // The client knows when it has said so, the server some time later.
+  const bool gone = eventually([&] { return client_is_gone(registry); });
+  service.gate.go.set_value();
+  served.stop();
+  CHECK_FALSE(gone_before);
+  CHECK(code == grpc::StatusCode::CANCELLED);
+  CHECK(gone);
+  CHECK(registry.snapshot().empty());
+}
+
+TEST_CASE("grpc: a call beyond its client's deadline is abandoned too") {
+  SystemClock clock;
+  TaskRegistry registry(clock);
+  Prices service;
+  Served served(registry, service);
+  auto answer = std::async(std::launch::async, [&] { return get(served, 7, 200ms); });
+  service.gate.inside.get_future().wait();
+  const bool gone = eventually([&] { return client_is_gone(registry); });
+  const grpc::StatusCode code = answer.get().status.error_code();
+  service.gate.go.set_value();
+  served.stop();
+  CHECK(gone);
+  CHECK(code == grpc::StatusCode::DEADLINE_EXCEEDED);
+}
+
+TEST_CASE("grpc: a call of the callback API that its client has cancelled is abandoned") {
+  SystemClock clock;
+  TaskRegistry registry(clock);
+  CallbackPrices service;
+  Served served(registry, service);
+  CancelledCall call(served);
+  grpc::ServerUnaryReactor* const reactor = service.waits.get_future().get();
+  const bool gone_before = client_is_gone(registry);
+  const grpc::StatusCode code = call.cancel();
+  const bool gone = eventually([&] { return client_is_gone(registry); });
+  reactor->Finish(grpc::Status::OK);
+  served.stop();
+  CHECK_FALSE(gone_before);
+  CHECK(code == grpc::StatusCode::CANCELLED);
+  CHECK(gone);
+  CHECK(registry.snapshot().empty());
+}
+
+TEST_CASE("grpc: a call from a completion queue: asked about, and cancelled") {
+  SystemClock clock;
+  TaskRegistry registry(clock);
+  shop::Prices::AsyncService service;
+  Served served(registry, service, Calls::kByQueue);
+  grpc::ServerContext context;
+  shop::Item item;
+  grpc::ServerAsyncResponseWriter<shop::Price> writer(&context);
+  service.RequestGet(&context, &item, &writer, &served.queue(), &served.queue(), &item);
+  CancelledCall call(served);
+  REQUIRE(served.next() == &item);
+  // Nobody may ask gRPC here: that would end the process.
+  const bool gone_before = client_is_gone(registry);
+  const grpc::StatusCode code = call.cancel();
+  // The queue brings nothing of the program's, but runs what gRPC has to tell.
+  const bool gone = eventually([&] {
+    served.poll();
+    return client_is_gone(registry);
+  });
+  writer.Finish(shop::Price(), grpc::Status::OK, &writer);
+  REQUIRE(served.next() == &writer);
+  served.stop();
+  CHECK_FALSE(gone_before);
+  CHECK(code == grpc::StatusCode::CANCELLED);
+  CHECK(gone);
+}
+
+TEST_CASE("grpc: reports ask about calls that begin and end meanwhile") {
+  SystemClock clock;
+  TaskRegistry registry(clock);
+  Prices service;
+  service.gated = false;
+  Served served(registry, service);
+  std::atomic<bool> stop{false};
+  auto clients = std::async(std::launch::async, [&] {
+    int good = 0;
+    for (int call = 0; call < 200; ++call) good += get(served, 1).cents == 100;
+    stop = true;
+    return good;
+  });
+  int gone = 0;
+  while (!stop) {
+    for (const TaskInfo& task : registry.snapshot()) {
+      const auto request = registry.request_of(task.id);
+      gone += request && request->client_gone;
+    }
+  }
+  CHECK(clients.get() == 200);
+  CHECK(gone == 0);
 }
 
 TEST_CASE("grpc: many calls at once leave nothing behind, and one label for the method") {

@@ -5,7 +5,9 @@
 #include <optional>
 
 #include "base/clock.h"
+#include "leakwatch/client_connection.h"
 #include "tests/support/catch.h"
+#include "tests/support/raw_client.h"
 
 namespace vigil::leakwatch {
 namespace {
@@ -13,8 +15,8 @@ namespace {
 // A server on a port of its own, listening until the end of the scope.
 class Listening {
  public:
-  explicit Listening(httplib::Server& server)
-      : server_(server), port_(server.bind_to_any_port("127.0.0.1")) {
+  explicit Listening(httplib::Server& server, const char* address = "127.0.0.1")
+      : server_(server), port_(server.bind_to_any_port(address)) {
     thread_ = std::thread([this] { server_.listen_after_bind(); });
     while (!server_.is_running()) std::this_thread::yield();
   }
@@ -23,6 +25,7 @@ class Listening {
     thread_.join();
   }
   httplib::Client client() const { return httplib::Client("127.0.0.1", port_); }
+  HostPort address() const { return {"127.0.0.1", static_cast<std::uint16_t>(port_)}; }
 
  private:
   httplib::Server& server_;
@@ -151,6 +154,48 @@ TEST_CASE("httplib: a handler that throws ends its task, and the server answers 
   CHECK(status == 500);
   CHECK(f.registry.counters().started == 1);
   CHECK(f.registry.snapshot().empty());
+}
+
+enum class Leaves { kNot, kWithClose, kWithReset };
+
+// What is known of a request whose handler waits when its client has done as it is told.
+RequestInfo request_of_client(Leaves leaves, const char* address) {
+  Fixture f;
+  f.server.Get("/wait", [&](const httplib::Request&, httplib::Response&) { f.gate.pass(); });
+  Seen seen;
+  {
+    const Listening listening(f.server, address);
+    test::RawClient client(listening.address());
+    client.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+    f.gate.wait_until_inside();
+    if (leaves == Leaves::kWithReset) client.reset_on_close();
+    // On the loopback the other end knows when close() returns.
+    if (leaves != Leaves::kNot) client.close();
+    seen = look(f.registry);
+    f.gate.open();
+  }
+  REQUIRE(seen.request);
+  return *seen.request;
+}
+
+TEST_CASE("httplib: a task whose client has closed or reset its connection is abandoned") {
+  CHECK_FALSE(request_of_client(Leaves::kNot, "127.0.0.1").client_gone);
+  CHECK(request_of_client(Leaves::kWithClose, "127.0.0.1").client_gone);
+  CHECK(request_of_client(Leaves::kWithReset, "127.0.0.1").client_gone);
+}
+
+TEST_CASE("httplib: a client of IPv4 on a socket of IPv6 is looked up too") {
+  const RequestInfo stays = request_of_client(Leaves::kNot, "::");
+  CHECK(stays.peer.starts_with("[::ffff:127.0.0.1]:"));
+  CHECK_FALSE(stays.client_gone);
+  CHECK(request_of_client(Leaves::kWithClose, "::").client_gone);
+}
+
+TEST_CASE("a connection that nobody knows is not said to be gone") {
+  CHECK_FALSE(client_is_gone("127.0.0.1:1", "127.0.0.1:2"));
+  CHECK_FALSE(client_is_gone("127.0.0.1:1", "[::1]:2"));
+  CHECK_FALSE(client_is_gone("here", "127.0.0.1:2"));
+  CHECK_FALSE(client_is_gone("", ""));
 }
 
 TEST_CASE("httplib: a content provider runs in tasks of its own, behind the handler") {
