@@ -14,12 +14,14 @@
 
 #include <fmt/core.h>
 
+#include "agent/leakcheck/interruption.h"
+#include "base/signal_mask.h"
+
 extern char** environ;
 
 namespace vigil::leakcheck {
 namespace {
 
-constexpr Duration kTermGrace = std::chrono::seconds(10);
 constexpr Duration kPollPause = std::chrono::milliseconds(10);
 
 struct Pipe {
@@ -33,15 +35,31 @@ Result<Pipe> make_pipe() {
   return Pipe{UniqueFd(fds[0]), UniqueFd(fds[1])};
 }
 
-// What posix_spawn is told, freed at the end.
+// What would end us between a child's start and its note.
+sigset_t interruptions() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
+  return signals;
+}
+
+// What posix_spawn is told, freed at the end. The child has our signals as we were given them: the mask
+// of now, and SIGPIPE, which we ignore.
 struct Spawn {
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
   Spawn() {
     ::posix_spawn_file_actions_init(&actions);
     ::posix_spawnattr_init(&attributes);
-    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+    ::posix_spawnattr_setflags(
+        &attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     ::posix_spawnattr_setpgroup(&attributes, 0);
+    sigset_t signals;
+    ::pthread_sigmask(SIG_BLOCK, nullptr, &signals);
+    ::posix_spawnattr_setsigmask(&attributes, &signals);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGPIPE);
+    ::posix_spawnattr_setsigdefault(&attributes, &signals);
   }
   ~Spawn() {
     ::posix_spawn_file_actions_destroy(&actions);
@@ -73,12 +91,14 @@ Result<Child> Child::start(const std::vector<std::string>& command, ChildPipes p
   for (const std::string& argument : command)
     arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
+  const SignalMaskGuard not_now(interruptions());
   const int failed = ::posix_spawnp(&child.pid_, arguments[0], &spawn.actions, &spawn.attributes,
                                     arguments.data(), environ);
   if (failed != 0) {
     child.ended_ = true;
     return Error::from_errno(fmt::format("cannot start {}", command[0]), failed);
   }
+  note_child(child.pid_);
   child.in_ = std::move(in.write);
   child.out_ = std::move(out.read);
   return child;
@@ -96,15 +116,20 @@ Child::~Child() {
   if (pid_ < 0) return;
   if (!has_ended()) {
     ::kill(-pid_, SIGTERM);
-    if (!wait_until_ended(std::chrono::steady_clock::now() + kTermGrace)) {
+    if (!wait_until_ended(std::chrono::steady_clock::now() + kChildGrace)) {
       ::kill(-pid_, SIGKILL);
       (void)wait();
     }
   }
 }
 
+void Child::note_end() {
+  ended_ = true;
+  forget_child(pid_);
+}
+
 bool Child::has_ended() {
-  if (!ended_ && ::waitpid(pid_, &status_, WNOHANG) == pid_) ended_ = true;
+  if (!ended_ && ::waitpid(pid_, &status_, WNOHANG) == pid_) note_end();
   return ended_;
 }
 
@@ -117,7 +142,7 @@ bool Child::wait_until_ended(MonotonicTime deadline) {
 
 std::string Child::wait() {
   while (!ended_) {
-    if (::waitpid(pid_, &status_, 0) == pid_ || errno != EINTR) ended_ = true;
+    if (::waitpid(pid_, &status_, 0) == pid_ || errno != EINTR) note_end();
   }
   return end_text();
 }

@@ -17,12 +17,15 @@ enum class ChildPipes : std::uint8_t {
   kInAndOut,  // its input and output are ours to write and read
 };
 
+// How long a child that is to end has between SIGTERM and SIGKILL.
+inline constexpr Duration kChildGrace = std::chrono::seconds(10);
+
 // In a process group of its own, so that what it starts is ended with it.
 class Child {
  public:
   // Looked up in PATH. An Error names the program.
   static Result<Child> start(const std::vector<std::string>& command, ChildPipes pipes);
-  // Ends it if it still runs: SIGTERM to its group, SIGKILL after 10 s.
+  // Ends it if it still runs: SIGTERM to its group, SIGKILL after kChildGrace.
   ~Child();
   Child(Child&& other) noexcept;
   Child& operator=(Child&&) = delete;
@@ -42,6 +45,7 @@ class Child {
  private:
   Child() = default;
   bool wait_until_ended(MonotonicTime deadline);
+  void note_end();
 
   pid_t pid_ = -1;
   bool ended_ = false;

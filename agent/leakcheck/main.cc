@@ -13,6 +13,7 @@
 
 #include "agent/leakcheck/check.h"
 #include "agent/leakcheck/child.h"
+#include "agent/leakcheck/interruption.h"
 #include "agent/leakcheck/options.h"
 #include "agent/leakcheck/self_test.h"
 #include "leakwatch/leakcheck/check_report.h"
@@ -99,7 +100,11 @@ Result<Child> launch(const Options& options, const Addresses& addresses, Client&
                    fmt::format("--launch: the server has ended: {}",
                                server->end_text().empty() ? "exit status 0" : server->end_text()));
     }
-    if (std::chrono::steady_clock::now() >= deadline) return answer.error();
+    if (std::chrono::steady_clock::now() >= deadline) {
+      return Error(ErrorCode::kDeadlineExceeded,
+                   fmt::format("--launch: no debug listener within {}: {}",
+                               format_duration(options.start_timeout), answer.error().message()));
+    }
     std::this_thread::sleep_for(20ms);
   }
 }
@@ -159,6 +164,7 @@ int main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
   const auto parsed = parse_options(argc, argv);
   if (const int* status = std::get_if<int>(&parsed)) return *status;
+  end_children_on_signals();
   const Result<int> status = run(std::get<Options>(parsed));
   return status ? *status : fail(status.error().message());
 }

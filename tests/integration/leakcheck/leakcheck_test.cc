@@ -1,6 +1,9 @@
 // vigil-leakcheck against the demo: it finds each kind of leak, is clean where nothing leaks, and
 // says what it could not check.
 
+#include <signal.h>
+
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -216,6 +219,68 @@ TEST_CASE("what could not be checked is status 2 with the address and the reason
   const Finished ended = leakcheck({"--launch=exit 5", "--get=/hello"});
   CHECK(ended.exit_status == 2);
   CHECK(ended.err == "vigil-leakcheck: --launch: the server has ended: exit status 5\n");
+}
+
+// Of a server that --launch has started and that leaks while a signal comes.
+struct Interrupted {
+  Finished finished;
+  bool server_ended = false;
+};
+
+Interrupted interrupted_by(int signal) {
+  const TemporaryFolder folder;
+  const std::string pid_file = (folder.path / "pid").string();
+  Subprocess check({kProgram, "--settle=60s", "--repeat=1", "--get=/leave/thread",
+                    "--launch=echo $$ >" + pid_file + ".new; mv " + pid_file + ".new " + pid_file +
+                        "; exec " + kDemoProgram + " --listen={target} --debug={debug}"});
+  // Both its ports: the server is up.
+  (void)check.wait_for_err("listening on ", 2);
+  const pid_t server = static_cast<pid_t>(std::stol(text_of(pid_file)));
+  check.kill(signal);
+  Interrupted result{check.wait(30s), false};
+  result.server_ended = ::kill(server, 0) != 0 && errno == ESRCH;
+  return result;
+}
+
+TEST_CASE("a signal ends the server that it has launched, and is status 2") {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    const Interrupted result = interrupted_by(signal);
+    INFO("signal " << signal << ": " << result.finished.err);
+    CHECK(result.finished.exit_status == 2);
+    CHECK(contains(result.finished.err, "vigil-leakcheck: interrupted by a signal"));
+    CHECK(result.finished.out.empty());
+    CHECK(result.server_ended);
+  }
+}
+
+TEST_CASE("what it starts has the signals of every other program") {
+  const Demo demo;
+  const std::string debug = "--debug=" + format_host_port(demo.debug());
+  CHECK(leakcheck({debug, "--", "sh", "-c", "kill -PIPE $$"}).err ==
+        "vigil-leakcheck: sh failed: signal 13\n");
+  CHECK(leakcheck({debug, "--", "sh", "-c", "kill -TERM $$"}).err ==
+        "vigil-leakcheck: sh failed: signal 15\n");
+}
+
+TEST_CASE("a server that is launched and never listens is status 2 with the time it had") {
+  const Finished finished =
+      leakcheck({"--launch=exec sleep 60", "--start-timeout=300ms", "--get=/hello"});
+  CHECK(finished.exit_status == 2);
+  CHECK(contains(finished.err, "--launch: no debug listener within 300ms: GET http://127.0.0.1:"));
+  CHECK(contains(finished.err, "connect: Connection refused\n"));
+}
+
+TEST_CASE("a server that ends in the middle of the check is status 2") {
+  const TemporaryFolder folder;
+  const std::string second = (folder.path / "second").string();
+  Demo demo;
+  const Finished finished =
+      leakcheck({"--debug=" + format_host_port(demo.debug()), "--", "sh", "-c",
+                 "if [ -e " + second + " ]; then kill -9 " + std::to_string(demo.process().pid()) +
+                     "; fi; touch " + second});
+  CHECK(finished.exit_status == 2);
+  CHECK(contains(finished.err, "/debug/leakcheck: "));
+  CHECK(finished.out.empty());
 }
 
 TEST_CASE("it does not trust itself when its own child leaks unseen, or sees what is not there") {
