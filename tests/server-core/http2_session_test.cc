@@ -1,6 +1,8 @@
 // HTTP/2's protocol by itself: what bytes do to a session.
 #include "server-core/http2_session.h"
 
+#include <algorithm>
+
 #include "tests/support/catch.h"
 #include "tests/support/http2_battery.h"
 #include "tests/support/http2_echo.h"
@@ -67,6 +69,40 @@ TEST_CASE("P5.1 every frame and sequence of the battery gets what its section sa
         each.expected.rfind("GOAWAY", 0) == 0 && each.expected.find('|') == std::string::npos;
     if (fatal) CHECK(talk.echo.session().ended());
   }
+}
+
+TEST_CASE("however much may be sent, produce() gives its limit and at most a frame more") {
+  constexpr std::size_t kLimit = 32 * 1024;
+  constexpr std::size_t kFrameMax = 9 + 16 * 1024;
+  constexpr std::uint16_t kInitialWindowSize = 4;
+  constexpr std::uint32_t kWindow = 0x7FFFFFFF;
+  Talk talk;
+  talk.say(h2::kPreface + h2::settings({{kInitialWindowSize, kWindow}}));
+  talk.say(talk.reader.take_answers() + h2::window_update(0, kWindow - 65'535) +
+           h2::get(1, "/hold"));
+  Http2Stream& stream = *talk.echo.held();
+  Http2Session& session = talk.echo.session();
+  session.respond(stream, 200, {}, Http2Session::Body::kFollows);
+  std::string body(1'000'000, ' ');
+  for (std::size_t i = 0; i < body.size(); ++i) body[i] = static_cast<char>('a' + i / 1000 % 26);
+  stream.out = body;
+  session.out_ended(stream);
+  std::size_t pieces = 0;
+  std::size_t longest = 0;
+  std::string out;
+  for (session.produce(out, kLimit); !out.empty(); session.produce(out, kLimit)) {
+    ++pieces;
+    longest = std::max(longest, out.size());
+    talk.reader.feed(out);
+    out.clear();
+  }
+  CHECK(longest > kLimit / 2);
+  CHECK(longest < kLimit + kFrameMax);
+  CHECK(pieces > body.size() / (kLimit + kFrameMax));
+  CHECK(talk.reader.sound());
+  const auto& response = talk.reader.response(1);
+  CHECK(response.ended);
+  CHECK(response.body == body);
 }
 
 TEST_CASE("P5.1 the battery's answers do not depend on how the bytes are cut") {
