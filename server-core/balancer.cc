@@ -9,14 +9,16 @@
 
 namespace vigil::http {
 
-void Balancer::begin(MonotonicTime now) {
+void Balancer::prepare() {
   const std::size_t pollers = engine_.pollers.size();
   if (pollers < 2) return;
-  if (!balance_) {
-    balance_.emplace(pollers);
-    totals_.resize(pollers);
-    figures_.resize(pollers);
-  }
+  totals_.resize(pollers);
+  figures_.resize(pollers);
+  balance_.emplace(pollers);
+}
+
+void Balancer::begin(MonotonicTime now) {
+  if (!balance_) return;
   measure(now);
   at_rest_ = false;
 }

@@ -35,7 +35,10 @@ class Balancer {
 
   explicit Balancer(Engine& engine) : engine_(engine) {}
 
-  // --- The monitor's thread.
+  // Before the monitor's thread: takes the memory that it needs. Throws std::bad_alloc.
+  void prepare();
+
+  // --- The monitor's thread. Memory that runs out costs it a decision, nothing else.
 
   // A window begins now. Also after a time without step().
   void begin(MonotonicTime now);

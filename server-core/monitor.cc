@@ -32,6 +32,7 @@ Result<void> Monitor::start() {
   try {
     name_ = (engine_.options.thread_name + "-monitor").substr(0, 15);
     seen_.assign(engine_.pollers.size(), {});
+    engine_.balancer.prepare();
     thread_ = std::thread([this] { run(); });
   } catch (const std::exception& error) {  // no thread, or no memory for one
     return Error(ErrorCode::kResourceExhausted, error.what());
