@@ -1,5 +1,7 @@
 #include "server-core/balancer.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <bit>
 #include <new>
@@ -8,6 +10,15 @@
 #include "server-core/poller.h"
 
 namespace vigil::http {
+namespace {
+
+Duration process_cpu_time() {
+  timespec used{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return std::chrono::seconds(used.tv_sec) + Duration(used.tv_nsec);
+}
+
+}  // namespace
 
 void Balancer::prepare() {
   const std::size_t pollers = engine_.pollers.size();
@@ -60,7 +71,7 @@ void Balancer::decide(MonotonicTime now) {
 double Balancer::measure_spare(MonotonicTime now) {
   if (engine_.options.spare_processors) return engine_.options.spare_processors();
   if (!spare_) spare_.emplace();
-  return spare_->measure(now).value_or(0);
+  return spare_->measure(now, process_cpu_time()).value_or(0);
 }
 
 Poller& Balancer::poller_for_newcomer() {

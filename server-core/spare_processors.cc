@@ -91,9 +91,8 @@ std::vector<std::string> path_upward(std::string path) {
 
 }  // namespace
 
-std::optional<std::uint64_t> parse_idle_ticks(std::string_view text,
-                                              const std::vector<bool>& allowed) {
-  std::optional<std::uint64_t> idle;
+std::optional<IdleTicks> parse_idle_ticks(std::string_view text, const std::vector<bool>& allowed) {
+  IdleTicks idle;
   while (text.starts_with("cpu")) {
     std::string_view line = next_line(text);
     // "cpu" alone is the sum of all.
@@ -102,8 +101,11 @@ std::optional<std::uint64_t> parse_idle_ticks(std::string_view text,
     for (int skipped = 0; skipped < 3; ++skipped) next_word(line);  // user, nice, system
     const auto idle_here = to_number(next_word(line));
     const auto io_wait = to_number(next_word(line));
-    if (idle_here && io_wait) idle = idle.value_or(0) + *idle_here + *io_wait;
+    if (!idle_here || !io_wait) continue;
+    idle.ticks += *idle_here + *io_wait;
+    ++idle.processors;
   }
+  if (idle.processors == 0) return std::nullopt;
   return idle;
 }
 
@@ -177,13 +179,17 @@ std::optional<std::uint64_t> SpareProcessors::usage_ns(const Group& group) {
   return *usage * 1000;
 }
 
-std::optional<double> SpareProcessors::idle(double seconds) {
-  const auto ticks = parse_idle_ticks(read_start(stat_file_), allowed_);
-  const auto before = std::exchange(idle_ticks_, ticks);
-  if (!ticks || !before) return std::nullopt;
+// Without regard to quotas.
+std::optional<double> SpareProcessors::unused_here(Duration used, double seconds) {
+  const auto idle = parse_idle_ticks(read_start(stat_file_), allowed_);
+  const auto before = std::exchange(idle_, idle);
+  const Duration taken = used - std::exchange(used_, used);
+  if (!idle || !before) return std::nullopt;
   // It may go back a little (proc(5) on iowait).
-  const std::uint64_t passed = std::max(*ticks, *before) - *before;
-  return static_cast<double>(passed) / static_cast<double>(sysconf(_SC_CLK_TCK)) / seconds;
+  const std::uint64_t ticks = std::max(idle->ticks, before->ticks) - before->ticks;
+  const double left = static_cast<double>(ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  const double half = static_cast<double>(idle->processors) / 2;
+  return std::max({left / seconds, half - fractional_seconds(taken) / seconds, 0.0});
 }
 
 std::optional<double> SpareProcessors::unused(Group& group, double seconds) {
@@ -197,12 +203,12 @@ std::optional<double> SpareProcessors::unused(Group& group, double seconds) {
   return std::max(*limit - taken, 0.0);
 }
 
-std::optional<double> SpareProcessors::measure(MonotonicTime now) {
+std::optional<double> SpareProcessors::measure(MonotonicTime now, Duration used) {
   const auto before = std::exchange(measured_, now);
   const Duration passed = before ? now - *before : Duration(0);
   const bool stale = passed <= Duration(0) || passed > kWindowMax;
   const double seconds = stale ? 1 : fractional_seconds(passed);
-  std::optional<double> spare = idle(seconds);
+  std::optional<double> spare = unused_here(used, seconds);
   for (Group& group : groups_) {
     const auto left = unused(group, seconds);
     if (left && spare) spare = std::min(*spare, *left);

@@ -1,13 +1,16 @@
-// SpareProcessors: how many processors this process could use and nobody does.
+// SpareProcessors: how many processors this process could use and does not.
 //
 //   SpareProcessors spare;
-//   spare.measure(clock.now());                    // nothing yet: a beginning
+//   spare.measure(clock.now(), used);              // nothing yet: a beginning
 //   … 100 ms later
-//   spare.measure(clock.now());                    // 1.4: of two processors, over these 100 ms
+//   spare.measure(clock.now(), used);              // 1.4: of two processors, over these 100 ms
 //
-// It is the least of
-//   - the idle time (that of waiting for a disk included) of the processors that this process may run on
-//     (sched_getaffinity(2)), by /proc/stat. In a container that is the host's, as its idle time is.
+// Of the processors that it may run on (sched_getaffinity(2)) it is, by /proc/stat, the greater of
+//   - their idle time, that of waiting for a disk included. In a container that is the host's.
+//   - what this process uses less than half of them. Where neighbours leave nothing idle, it would else
+//     have one processor of many for ever, to which it has the same right as they. Half, because those who
+//     send it its requests may be among them.
+// But at most
 //   - what is left of the quota of its control group and of each group above that it can see: a container
 //     with a quota of 2 processors has none to spare when it uses both, however idle the host is. Both
 //     versions of control groups; a group whose files cannot be read sets no limit.
@@ -25,10 +28,14 @@
 
 namespace vigil::http {
 
-// Ticks (of 1/sysconf(_SC_CLK_TCK) s) for which the processors in `allowed` were idle, by the text of
-// /proc/stat; it may be cut behind the processors' lines. Nothing if it has no line of them. Pure.
-std::optional<std::uint64_t> parse_idle_ticks(std::string_view text,
-                                              const std::vector<bool>& allowed);
+struct IdleTicks {
+  std::uint64_t ticks = 0;     // of 1/sysconf(_SC_CLK_TCK) s, since boot
+  std::size_t processors = 0;  // that were idle for so long, together
+  friend bool operator==(const IdleTicks&, const IdleTicks&) = default;
+};
+// Of the processors in `allowed`, of all if it is empty, by the text of /proc/stat; it may be cut behind
+// the processors' lines. Nothing if it has no line of them. Pure.
+std::optional<IdleTicks> parse_idle_ticks(std::string_view text, const std::vector<bool>& allowed);
 
 // The quota in processors: of "200000 100000" (cpu.max) 2.0. Nothing for "max 100000", or what is no such
 // line. Pure.
@@ -47,10 +54,10 @@ class SpareProcessors {
   // `root`: what "/proc" and "/sys/fs/cgroup" are looked for under.
   explicit SpareProcessors(const std::string& root = "");
 
-  // On average since the call before. Nothing at the first call, where that was longer ago than
+  // On average since the call before. `used`: the CPU time of this process so far. Nothing at the first call, where that was longer ago than
   // kWindowMax, and where the kernel does not say. Cost: some 50 us on a small machine (the kernel adds up
   // every interrupt for /proc/stat), which is why it is asked only when something depends on it.
-  std::optional<double> measure(MonotonicTime now);
+  std::optional<double> measure(MonotonicTime now, Duration used);
 
  private:
   // A control group that may have a quota.
@@ -65,14 +72,15 @@ class SpareProcessors {
   void add_group(Group group);
   static std::optional<double> quota(const Group& group);
   static std::optional<std::uint64_t> usage_ns(const Group& group);
-  std::optional<double> idle(double seconds);
+  std::optional<double> unused_here(Duration used, double seconds);
   static std::optional<double> unused(Group& group, double seconds);
 
   const std::string stat_file_;
   std::vector<bool> allowed_;
   std::vector<Group> groups_;
   std::optional<MonotonicTime> measured_;
-  std::optional<std::uint64_t> idle_ticks_;
+  std::optional<IdleTicks> idle_;
+  Duration used_{0};
 };
 
 }  // namespace vigil::http

@@ -16,6 +16,7 @@
 using namespace std::chrono_literals;
 using vigil::Duration;
 using vigil::MonotonicTime;
+using vigil::http::IdleTicks;
 using vigil::http::parse_cgroup_path;
 using vigil::http::parse_cpu_max;
 using vigil::http::parse_idle_ticks;
@@ -63,15 +64,20 @@ int processors() {
   return CPU_COUNT(&set);
 }
 
+// What is measured where this process uses every processor: only what is idle is left.
+std::optional<double> at(SpareProcessors& spare, MonotonicTime now) {
+  return spare.measure(now, processors() * (now - kStart));
+}
+
 }  // namespace
 
 TEST_CASE("idle time is that of the processors that the process may run on") {
-  CHECK(parse_idle_ticks(kStat, {}) == 1010 + 40 + 3);
-  CHECK(parse_idle_ticks(kStat, {true}) == 1010);
-  CHECK(parse_idle_ticks(kStat, {false, true}) == 40);
+  CHECK(parse_idle_ticks(kStat, {}) == IdleTicks{1010 + 40 + 3, 3});
+  CHECK(parse_idle_ticks(kStat, {true}) == IdleTicks{1010, 1});
+  CHECK(parse_idle_ticks(kStat, {false, true}) == IdleTicks{40, 1});
   std::vector<bool> tenth(11);
   tenth[10] = true;
-  CHECK(parse_idle_ticks(kStat, tenth) == 3);
+  CHECK(parse_idle_ticks(kStat, tenth) == IdleTicks{3, 1});
   CHECK(parse_idle_ticks(kStat, {false, false, true}) == std::nullopt);
 }
 
@@ -79,7 +85,7 @@ TEST_CASE("what is no /proc/stat gives no idle time") {
   CHECK(parse_idle_ticks("", {}) == std::nullopt);
   CHECK(parse_idle_ticks("cpu  1 2 3 4 5\n", {}) == std::nullopt);
   CHECK(parse_idle_ticks("cpu0 1 2 3", {}) == std::nullopt);
-  CHECK(parse_idle_ticks("cpu0 1 2 3 x 5\ncpu1 1 2 3 4 5\n", {}) == 9);
+  CHECK(parse_idle_ticks("cpu0 1 2 3 x 5\ncpu1 1 2 3 4 5\n", {}) == IdleTicks{9, 1});
 }
 
 TEST_CASE("a control group's quota is read as processors") {
@@ -105,24 +111,39 @@ TEST_CASE("the first measurement is a beginning, and so is one after a long time
   Machine machine;
   machine.idle_for(0s);
   SpareProcessors spare(machine.root());
-  CHECK(spare.measure(kStart) == std::nullopt);
+  CHECK(at(spare, kStart) == std::nullopt);
   machine.idle_for(50ms);
-  CHECK(*spare.measure(kStart + 100ms) == Approx(0.5 * processors()));
-  CHECK(*spare.measure(kStart + 200ms) == 0);
+  CHECK(*at(spare, kStart + 100ms) == Approx(0.5 * processors()));
+  CHECK(*at(spare, kStart + 200ms) == 0);
   machine.idle_for(1s);
-  CHECK(spare.measure(kStart + 200ms + SpareProcessors::kWindowMax + 1ns) == std::nullopt);
+  CHECK(at(spare, kStart + 200ms + SpareProcessors::kWindowMax + 1ns) == std::nullopt);
   machine.idle_for(2s);
-  CHECK(*spare.measure(kStart + 1200ms + SpareProcessors::kWindowMax) ==
+  CHECK(*at(spare, kStart + 1200ms + SpareProcessors::kWindowMax) ==
         Approx(processors()).epsilon(0.001));
+}
+
+TEST_CASE(
+    "a process that has less than half of the machine has something to spare though nothing is "
+    "idle") {
+  Machine machine;
+  machine.idle_for(0s);
+  SpareProcessors spare(machine.root());
+  const double half = processors() / 2.0;
+  CHECK(spare.measure(kStart, 5s) == std::nullopt);
+  CHECK(*spare.measure(kStart + 100ms, 5s + 20ms) == Approx(std::max(half - 0.2, 0.0)));
+  CHECK(*spare.measure(kStart + 200ms, 5s + 20ms + processors() * 50ms) == 0);
+  // What is idle counts if it is more.
+  machine.idle_for(90ms);
+  CHECK(*spare.measure(kStart + 300ms, 6s) == Approx(0.9 * processors()));
 }
 
 TEST_CASE("idle time that goes back is none") {
   Machine machine;
   machine.idle_for(50ms);
   SpareProcessors spare(machine.root());
-  CHECK(spare.measure(kStart) == std::nullopt);
+  CHECK(at(spare, kStart) == std::nullopt);
   machine.idle_for(40ms);
-  CHECK(*spare.measure(kStart + 100ms) == 0);
+  CHECK(*at(spare, kStart + 100ms) == 0);
 }
 
 TEST_CASE("a quota of a control group above ours leaves what is not used of it") {
@@ -134,13 +155,13 @@ TEST_CASE("a quota of a control group above ours leaves what is not used of it")
   machine.write("/sys/fs/cgroup/pod/app/cpu.max", "max 100000\n");
   machine.write("/sys/fs/cgroup/pod/app/cpu.stat", "usage_usec 5000000\n");
   SpareProcessors spare(machine.root());
-  CHECK(spare.measure(kStart) == std::nullopt);
+  CHECK(at(spare, kStart) == std::nullopt);
   machine.idle_for(100ms);
   machine.write("/sys/fs/cgroup/pod/cpu.stat", "usage_usec 7020000\nuser_usec 1\n");
-  CHECK(*spare.measure(kStart + 100ms) == Approx(0.3));
+  CHECK(*at(spare, kStart + 100ms) == Approx(0.3));
   machine.idle_for(200ms);
   machine.write("/sys/fs/cgroup/pod/cpu.stat", "usage_usec 7090000\nuser_usec 1\n");
-  CHECK(*spare.measure(kStart + 200ms) == 0);
+  CHECK(*at(spare, kStart + 200ms) == 0);
 }
 
 TEST_CASE("so does one of the first version") {
@@ -153,10 +174,10 @@ TEST_CASE("so does one of the first version") {
   machine.write("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
   machine.write("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
   SpareProcessors spare(machine.root());
-  CHECK(spare.measure(kStart) == std::nullopt);
+  CHECK(at(spare, kStart) == std::nullopt);
   machine.idle_for(100ms);
   machine.write("/sys/fs/cgroup/cpuacct/app/cpuacct.usage", "1010000000\n");
-  CHECK(*spare.measure(kStart + 100ms) == Approx(0.3));
+  CHECK(*at(spare, kStart + 100ms) == Approx(0.3));
 }
 
 TEST_CASE("with a quota whose use is not known nothing is known to be left") {
@@ -165,22 +186,22 @@ TEST_CASE("with a quota whose use is not known nothing is known to be left") {
   machine.write("/proc/self/cgroup", "0::/\n");
   machine.write("/sys/fs/cgroup/cpu.max", "800000 100000\n");
   SpareProcessors spare(machine.root());
-  CHECK(spare.measure(kStart) == std::nullopt);
+  CHECK(at(spare, kStart) == std::nullopt);
   machine.idle_for(100ms);
-  CHECK(*spare.measure(kStart + 100ms) == 0);
+  CHECK(*at(spare, kStart + 100ms) == 0);
 }
 
 TEST_CASE("a machine that hides its files has nothing to spare that is known") {
   const Machine machine;
   SpareProcessors spare(machine.root());
-  CHECK(spare.measure(kStart) == std::nullopt);
-  CHECK(spare.measure(kStart + 100ms) == std::nullopt);
+  CHECK(at(spare, kStart) == std::nullopt);
+  CHECK(at(spare, kStart + 100ms) == std::nullopt);
 }
 
 TEST_CASE("this machine's own files are understood") {
   SpareProcessors spare;
-  (void)spare.measure(kStart);
-  const auto left = spare.measure(kStart + 100ms);
+  (void)at(spare, kStart);
+  const auto left = at(spare, kStart + 100ms);
   REQUIRE(left.has_value());
   CHECK(*left >= 0);
 }
