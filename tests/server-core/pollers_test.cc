@@ -26,7 +26,8 @@ struct Machine {
   std::atomic<double> spare{0};
   std::atomic<int> asked{0};
 
-  // "Asked" for so many windows more: decisions have been made since.
+  // "Asked" for so many windows more: decisions have been made since. To be waited for between two listings,
+  // while which nothing moves.
   bool decides(int windows) {
     const int before = asked.load();
     return eventually([&] { return asked.load() >= before + windows; });
@@ -210,7 +211,7 @@ TEST_CASE("a load is spread over as many pollers as it fills") {
   Machine machine{.spare = 4};
   TestServer server(with_pollers(4, machine), add_say);
   Load load(16, server);
-  CHECK(eventually([&] { return by_poller(server).size() == 4; }));
+  CHECK(eventually([&] { return machine.decides(1) && by_poller(server).size() == 4; }));
   CHECK(load.stop() == "");
 }
 
@@ -241,7 +242,7 @@ TEST_CASE("HTTP/2: a connection moves with its streams, one of them in a handler
       all_answered = all_answered && client.get(stream, "/hello") == "200 hello\n";
     }
     stream += 2;
-    return moved();
+    return machine.decides(1) && moved();
   }));
   CHECK(all_answered);
   server.gate.open();
@@ -314,7 +315,7 @@ TEST_CASE("a listing has every connection once while they move") {
     ++listings;
     if (listing.pollers_silent != 0 || listing.connections.size() != ports.size()) ++wrong;
     if (ports.size() != server.stats().accepted) ++wrong;
-    return server.stats().connections_moved >= 4;
+    return machine.decides(1) && server.stats().connections_moved >= 4;
   }));
   CHECK(wrong == 0);
   CHECK(listings > 1);
