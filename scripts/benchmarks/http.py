@@ -98,3 +98,27 @@ def bench_drip(options, _folder):
     ratio = b["requests_per_second"] / a["requests_per_second"]
     return {"alone": a, "beside": b, "figures": [verdict("throughput that is left", ratio, 0.95, at_most=False)]}
 
+
+def bench_spread(options, _folder):
+    path = "/churn?n=1000"
+    print(f"\nGET {path}, 32 kept-alive connections: a handler of some 15 us, so wrk leaves most of a processor idle")
+    servers = [start_vigil(), start_vigil("--pollers=1", name="vigil, 1 poller")]
+    for server in servers:
+        wrk(server, path, 32, 1)
+    rounds = {server.name: [] for server in servers}
+    for _ in range(options["rounds"]):
+        for server in servers:
+            rounds[server.name].append(wrk(server, path, 32, options["seconds"]))
+    for server in servers:
+        server.stop()
+    result = {name: medians(runs) for name, runs in rounds.items()}
+    rows = [("", "requests/s", "CPU us/request", "p50 us", "p99 us", "")]
+    for name, r in result.items():
+        rows.append((name, f"{r['requests_per_second']:.0f}", f"{r['cpu_us']:.2f}", f"{r['p50_us']:.0f}",
+                     f"{r['p99_us']:.0f}", r["errors"]))
+    table(rows)
+    gain = result["vigil"]["requests_per_second"] / result["vigil, 1 poller"]["requests_per_second"]
+    # With one processor there is nothing to gain.
+    least = 1.3 if os.cpu_count() > 1 else 0.95
+    return {"servers": result, "figures": [verdict("requests a second / one poller's", gain, least, at_most=False)]}
+
