@@ -163,6 +163,7 @@ void Collectors::profile_wall(std::stop_token stop) {
   const std::lock_guard lock(mutex_);
   observed_.wall_ns = by_who(*profile);
   observed_.wall_unanswered = counter(*profile, "threads_unanswered");
+  observed_.wall_rounds_skipped = counter(*profile, "rounds_skipped");
   observed_.wall_looks = counter(*profile, "looks");
 }
 

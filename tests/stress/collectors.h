@@ -35,9 +35,10 @@ struct Observed {
   std::map<std::string, std::int64_t> cpu_ns;
   std::int64_t cpu_lost_ns = 0;
   std::uint64_t cpu_profiles = 0;
-  // The wall profile of the whole run, likewise; and looks that gave no stack.
+  // The wall profile of the whole run, likewise; looks that gave no stack, rounds that came too late.
   std::map<std::string, std::int64_t> wall_ns;
   std::int64_t wall_unanswered = 0;
+  std::int64_t wall_rounds_skipped = 0;
   std::int64_t wall_looks = 0;
   // Dumps; how often a thread in `expected` was not listed, or with neither a stack nor a reason; the
   // longest one.

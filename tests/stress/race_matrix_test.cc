@@ -122,8 +122,10 @@ void run_matrix(Collectors& collectors, std::span<const Disturbance> all, int th
     const double lost = 1e-9 * static_cast<double>(observed.cpu_lost_ns);
     CHECK(seen > 0.9 * thread->cpu_seconds() - 0.05 - lost);
     CHECK(seen < 1.1 * thread->cpu_seconds() + 0.05);
-    // A look that gets no answer in time is counted, and on a busy machine there are many.
-    if (observed.wall_unanswered == 0 || time >= 2s) {
+    // Looks without an answer and rounds that came too late are counted; of a seventh of a second
+    // on a busy machine that can be all.
+    const bool looked = observed.wall_unanswered == 0 && observed.wall_rounds_skipped == 0;
+    if (looked || time >= 2s) {
       CHECK(observed.wall_ns.contains(thread->name()));
     }
   }
