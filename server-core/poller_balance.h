@@ -55,8 +55,8 @@ class PollerBalance {
 
   // Used by more than this, a poller takes newcomers only where all do.
   static constexpr double kBusy = 0.6;
-  // At this it is full: a request that finds its poller so waits for three others' time on average,
-  // if they come at random.
+  // At this it is full: a request that finds its poller so waits for one and a half others' time on
+  // average, if they come at random and take equally long.
   static constexpr double kFull = 0.75;
   static constexpr double kLate = 0.1;
   // At most this, it has room to take over from others.

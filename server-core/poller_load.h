@@ -25,7 +25,7 @@ namespace vigil::http {
 
 class PollerLoad {
  public:
-  // Work between two waits that takes longer makes what comes meanwhile late. Eight requests that may
+  // Work between two waits that takes longer makes what comes meanwhile late. Five requests that may just
   // run on the polling thread are as long (HandlerProfile::kShort).
   static constexpr Duration kLongStretch = std::chrono::milliseconds(1);
 
