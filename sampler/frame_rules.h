@@ -6,8 +6,10 @@
 // Unwind information says for each instruction where the caller's registers are, and nearly always
 // in one form: the canonical frame address (CFA) is rsp or rbp plus a constant, the return address
 // lies right below it, and saved registers at constant distances. libunwind reads that from tables
-// and interprets it, 0.3 us a frame. What one of its steps has read shows the form, and the
-// constants: from then on a step from that instruction is an addition and a few loads, 10 ns.
+// and interprets it: 0.35 us a frame when warm, 36,000 instructions where it has not been before.
+// What one of its steps has read shows the form, and the constants: from then on a step from that
+// instruction is an addition and a few loads, fewer than 400 instructions with the look-up
+// (callgrind, tests/sampler/capture/unwinder_test.cc).
 //
 //     [CFA - 8]  return address ──► the caller's pc          CFA = rsp + cfa_offset
 //     [CFA - 8 * saved[i]]      ──► callee-saved registers     or rbp + cfa_offset
