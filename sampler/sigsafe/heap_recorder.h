@@ -89,7 +89,8 @@ struct HeapRecorder {
       0};  // samples without a place in `live`: missing from the in-use columns
   LiveSamples live;
 };
-extern constinit HeapRecorder heap_recorder;
+// Hidden: no detour through the global offset table.
+extern constinit HeapRecorder heap_recorder __attribute__((visibility("hidden")));
 
 // Bytes that the calling thread allocates until its next sample.
 struct HeapCountdown {
