@@ -35,8 +35,8 @@ using contention::WaitKind;
 using contention::WaitSlot;
 
 constexpr Duration kStep = std::chrono::milliseconds(100);
-// With waits switched off only creations of threads come.
-constexpr Duration kStepOff = std::chrono::seconds(1);
+// Where nobody waits, and with waits switched off, when only creations of threads come: an idle program is not to be woken.
+constexpr Duration kStepQuiet = std::chrono::seconds(1);
 // The rate in effect is looked at no more often than this.
 constexpr Duration kAdaptAfter = std::chrono::milliseconds(50);
 constexpr Duration kModulesAge = std::chrono::seconds(1);
@@ -105,7 +105,9 @@ class ContentionProfiler::Impl {
   void stop();
   Result<void> set_rate(Duration rate);
   Duration rate() const { return Duration(rate_ns_.load()); }
-  void step(MonotonicTime now);
+  // What there is to be taken up the next time, as far as this step can tell.
+  enum class Expected : std::uint8_t { kSamples, kNothing };
+  Expected step(MonotonicTime now);
   Result<StackProfile> waits(WaitView view);
   Result<StackProfile> thread_creators();
   ContentionCounters public_counters() const {
@@ -176,11 +178,12 @@ void ContentionProfiler::Impl::run() {
   contention::TickScale ticks;
   while (!stopping_.load()) {
     const std::uint32_t seen = tables_.half_full.load();
-    step(clock_.now());
+    const Expected next = step(clock_.now());
     ticks.step();
     collector_cpu_ns_.store(thread_cpu_time().count(), std::memory_order_relaxed);
     if (stopping_.load()) break;
-    const Duration pause = rate_ns_.load() == 0 ? kStepOff : kStep;
+    const bool is_quiet = next == Expected::kNothing && !ticks.is_measuring();
+    const Duration pause = rate_ns_.load() == 0 || is_quiet ? kStepQuiet : kStep;
     const timespec timeout{pause / std::chrono::seconds(1),
                            (pause % std::chrono::seconds(1)).count()};
     sigsafe::raw_syscall(SYS_futex, reinterpret_cast<long>(&tables_.half_full), FUTEX_WAIT_PRIVATE,
@@ -214,7 +217,7 @@ void ContentionProfiler::Impl::take(const WaitSlot& slot) {
   waits_.add(slot.kind, std::move(stack), slot.count, slot.delay_ns);
 }
 
-void ContentionProfiler::Impl::step(MonotonicTime now) {
+ContentionProfiler::Impl::Expected ContentionProfiler::Impl::step(MonotonicTime now) {
   const std::lock_guard lock(mutex_);
   bool first = true;
   contention::drain_slots(tables_, [&](const WaitSlot& slot) noexcept {
@@ -228,6 +231,9 @@ void ContentionProfiler::Impl::step(MonotonicTime now) {
     }
   });
   adapt(now);
+  // A rate that was made coarser comes back step by step.
+  const bool is_coarser = contention::rate_in_effect() > rate_ns_.load();
+  return first && !is_coarser ? Expected::kNothing : Expected::kSamples;
 }
 
 // More samples than the bound make the rate in effect coarser in proportion; less than half of it

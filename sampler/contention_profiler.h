@@ -113,8 +113,8 @@ class ContentionProfiler {
 
   ContentionCounters counters() const;
 
-  // Takes up what has been captured until now. The collector's thread does it every 100 ms, and
-  // waits() and thread_creators() do it first.
+  // Takes up what has been captured until now. The collector's thread does it every 100 ms (every
+  // second while there is nothing), and waits() and thread_creators() do it first.
   void step(MonotonicTime now);
 
  private:

@@ -35,6 +35,9 @@ class TickScale {
   // 20 ns of doubt in 100 ms are 2e-7.
   void step();
 
+  // Whether a later step() will publish for the first time.
+  bool is_measuring() const { return is_trusted_ && !ticks_are_known(); }
+
   static constexpr std::int64_t kMeasureNs = 100'000'000;
 
  private:

@@ -32,7 +32,7 @@ inline constexpr std::size_t kWaitKinds = 7;
 // The bytes of stack that are copied: less than the signal handler's 64 KiB, because a waiter
 // copies while it holds the lock that it has just got.
 inline constexpr std::size_t kWaitStackBytesMax = 32 * 1024;
-// Stacks between two drains of the collector (100 ms, sooner when half of them are taken).
+// Stacks between two drains of the collector (100 ms to 1 s, sooner when half of them are taken).
 inline constexpr std::size_t kWaitSlots = 512;
 inline constexpr std::size_t kThreadRecords = 8192;
 
