@@ -93,6 +93,8 @@ class GenerationCache {
 
 // A module's own file, and that with its debug information.
 constexpr std::size_t kFilesOfModule = 2;
+// What the next capture reads from /proc meanwhile.
+constexpr std::size_t kFilesOfOthers = 2;
 
 // Whether the process has so many descriptors left.
 bool can_open(std::size_t files) {
@@ -196,7 +198,7 @@ class Symbolizer::Impl {
     }
     if (opened_.size() >= options_.open_modules_max) opened_.pop_back();
     // Each open module keeps a descriptor, or two: where a process has few, they take turns.
-    while (!can_open(kFilesOfModule) && !opened_.empty()) opened_.pop_back();
+    while (!can_open(kFilesOfModule + kFilesOfOthers) && !opened_.empty()) opened_.pop_back();
     auto module_opened = OpenModule::open(api_, module, finder_);
     if (module_opened == nullptr && !can_open(1)) return Opening::kNoDescriptor;
     if (module_opened == nullptr) ++stats_.modules_rejected;

@@ -31,8 +31,7 @@ bool has(const std::string& text, const std::string& part) {
 
 }  // namespace
 
-TEST_CASE(
-    "P8.3 RLIMIT_NOFILE=10: the program keeps its ten, and the agent answers with what it can") {
+TEST_CASE("P8.3 RLIMIT_NOFILE=10: the program keeps its ten, and the agent answers with its own") {
   const auto opened_by = [](const Environment& environment) {
     return Subprocess(limited("exec 3>&- 4>&- 10>&-; ulimit -n 10", "open-many"), environment)
         .wait()
@@ -46,10 +45,13 @@ TEST_CASE(
   REQUIRE(program.wait_for_out("closed"));
   const auto debug = address_in(program.err());
   CHECK(http_get(debug, "/debug/pprof/").status == 200);
-  CHECK(http_get(debug, kDump).status == 200);
-  // Each module's file is one more, so a profile may be refused; it is answered, and the program goes on.
-  CHECK(http_get(debug, "/debug/pprof/profile?seconds=1").status != 0);
-  CHECK(http_get(debug, "/debug/pprof/").status == 200);
+  // Modules' files take turns (symbolizer.h): what one page has opened is not missing for the next.
+  for (int turn = 0; turn < 2; ++turn) {
+    CHECK(has(http_get(debug, kDump).body, "close_all"));
+    CHECK(http_get(debug, "/debug/pprof/profile?seconds=1").status == 200);
+    CHECK(http_get(debug, "/debug/pprof/heap").status == 200);
+    CHECK(http_get(debug, "/debug/maps").status == 200);
+  }
 }
 
 TEST_CASE("P8.3 RLIMIT_NOFILE=40 is enough for every page, whatever the program uses up") {
@@ -72,16 +74,12 @@ TEST_CASE("P8.3 RLIMIT_AS=300 MB: the program runs without the agent, which says
 }
 
 TEST_CASE("P8.3 RLIMIT_NPROC: the program runs without the agent, which says so") {
+  std::vector<std::string> command = {"bash", "-c",
+                                      "ulimit -u 1; exec /usr/bin/python3 -c 'print(7)'"};
   // Root has no limit; another user has.
-  const std::vector<std::string> command = {
-      "setpriv",
-      "--reuid",
-      "65534",
-      "--clear-groups",
-      "bash",
-      "-c",
-      std::string("ulimit -u 1; exec /usr/bin/python3 -c 'print(7)'")};
-  if (::getuid() != 0) return;
+  if (::getuid() == 0) {
+    command.insert(command.begin(), {"setpriv", "--reuid", "65534", "--clear-groups"});
+  }
   const Finished ended = Subprocess(command, armed({{"VIGIL_PROGRAM", "python3"}})).wait();
   CHECK(ended.exit_status == 0);
   CHECK(ended.out == "7\n");
