@@ -39,6 +39,7 @@
 
 #include <httplib.h>
 
+#include "leakwatch/adapters/httplib_switches.h"
 #include "leakwatch/task_registry.h"
 #include "server-core/handler.h"
 #include "server-core/handler_profile.h"
@@ -145,9 +146,12 @@ class HttplibRoutes {
   using HandlerWithResponse = httplib::Server::HandlerWithResponse;
   using ExceptionHandler = httplib::Server::ExceptionHandler;
 
-  // `registry` gets a task for each activation and must outlive the routes.
+  // `registry` gets a task for each activation and must outlive the routes. Throws std::logic_error in
+  // a program compiled without the library's switches (leakwatch/adapters/httplib_switches.h).
   explicit HttplibRoutes(leakwatch::TaskRegistry& registry)
-      : shared_(std::make_shared<Shared>(registry)) {}
+      : shared_(std::make_shared<Shared>(registry)) {
+    leakwatch::require_httplib_switches();
+  }
 
   HttplibRoutes& Get(const std::string& pattern, Handler handler) {
     return add("GET", pattern, std::move(handler), nullptr);

@@ -22,6 +22,7 @@
 #include <httplib.h>
 
 #include "agent/agent.h"
+#include "leakwatch/adapters/httplib_switches.h"
 
 namespace vigil {
 
@@ -49,8 +50,10 @@ inline void answer(const Agent& agent, const httplib::Request& request,
 }  // namespace httplib_mount
 
 // Adds the pages' routes, behind those that are there: a program's own /metrics stays its own. Before
-// listen(). `agent` must outlive the server.
+// listen(). `agent` must outlive the server. Throws std::logic_error in a program compiled without
+// the library's switches (leakwatch/adapters/httplib_switches.h).
 inline void mount_debug_pages(httplib::Server& server, const Agent& agent) {
+  leakwatch::require_httplib_switches();
   const httplib::Server::Handler handler = [&agent](const httplib::Request& request,
                                                     httplib::Response& response) {
     httplib_mount::answer(agent, request, response);

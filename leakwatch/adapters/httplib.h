@@ -28,6 +28,7 @@
 #include <httplib.h>
 
 #include "base/text.h"
+#include "leakwatch/adapters/httplib_switches.h"
 #include "leakwatch/task_registry.h"
 
 namespace vigil::leakwatch {
@@ -111,10 +112,13 @@ class HttplibServer : public Base {
   using Handler = httplib::Server::Handler;
   using HandlerWithContentReader = httplib::Server::HandlerWithContentReader;
 
-  // `arguments`: of Base's constructor. `registry` must outlive the server.
+  // `arguments`: of Base's constructor. `registry` must outlive the server. Throws std::logic_error
+  // in a program compiled without the library's switches (httplib_switches.h).
   template <typename... Arguments>
   explicit HttplibServer(TaskRegistry& registry, Arguments&&... arguments)
-      : Base(std::forward<Arguments>(arguments)...), registry_(registry) {}
+      : Base(std::forward<Arguments>(arguments)...), registry_(registry) {
+    require_httplib_switches();
+  }
 
   HttplibServer& Get(const std::string& pattern, Handler handler) {
     Base::Get(pattern, in_task("GET ", pattern, std::move(handler)));
