@@ -65,7 +65,7 @@ Stack walk(Unwinder& unwinder, const OwnCapture& capture) {
 OwnCapture descend_left(std::int64_t depth, std::uint64_t path);
 OwnCapture descend_right(std::int64_t depth, std::uint64_t path);
 
-OwnCapture step(std::int64_t depth, std::uint64_t path) {
+[[gnu::always_inline]] inline OwnCapture step(std::int64_t depth, std::uint64_t path) {
   if (depth == 0) return capture_own_stack(512 * 1024);
   const std::uint64_t rest = path >> 1 | path << 63;
   return (path & 1) != 0 ? descend_left(depth - 1, rest) : descend_right(depth - 1, rest);
