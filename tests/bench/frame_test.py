@@ -20,19 +20,19 @@ def bench(*arguments):
     return subprocess.run([sys.executable, BENCH, *arguments], capture_output=True, text=True, timeout=60)
 
 
-def suites():
-    """As the program has them: by loading it, which runs nothing."""
+def program():
+    """The names of scripts/bench: by loading it, which runs nothing."""
     source = BENCH.read_text()
     scope = {"__name__": "bench", "__file__": str(BENCH)}
     exec(compile(source, BENCH, "exec"), scope)  # no .py behind its name
-    return scope["SUITES"]
+    return scope
 
 
 class CommandLine(unittest.TestCase):
     def test_help_names_every_suite_and_part(self):
         done = bench("--help")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        for suite, parts in suites().items():
+        for suite, parts in program()["SUITES"].items():
             self.assertRegex(done.stdout, rf"(?m)^  {suite}\b", suite)
             section = done.stdout.split(f"\n  {suite}", 1)[1].split("parts:", 1)[1].split("\n\n")[0]
             for part in parts:
@@ -46,6 +46,34 @@ class CommandLine(unittest.TestCase):
                           ["http", "get"], ["http", "--loud"]):
             done = bench(*arguments)
             self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), f"{arguments}: {done}")
+
+    def test_only_takes_parts_and_of_all_whole_suites_in_its_order(self):
+        scope = program()
+        self.assertEqual(list(scope["chosen"]("http", "", "sleep,get")), ["http.sleep", "http.get"])
+        curves = [f"curves.{part}" for part in scope["SUITES"]["curves"]]
+        self.assertEqual(list(scope["chosen"]("all", "", "curves,http.get")), [*curves, "http.get"])
+
+    def test_a_part_that_fails_does_not_end_the_run(self):
+        scope = program()
+
+        def fails(_options, _folder):
+            scope["tools"].die("cannot")
+
+        def works(_options, _folder):
+            return {"figures": [figures.verdict("a", 1, 2)]}
+
+        options = {"parts": {"x.fails": fails, "x.works": works}, "record": None, "rounds": 1, "seconds": 1}
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as errors:
+            results, _, failed = scope["run"](options)
+        self.assertEqual((list(results), failed), (["x.works"], ["x.fails"]))
+        self.assertIn("x.fails failed: BenchError: cannot", errors.getvalue())
+
+    def test_a_loaded_machine_is_not_recorded_unless_told(self):
+        refusal = program()["refusal"]
+        limit = machine.BUSY_MAX
+        for record, busy, refused in ((None, 1.0, False), ("quiet", limit, False), ("quiet", limit + 0.01, True),
+                                      ("loaded", 1.0, False)):
+            self.assertEqual(bool(refusal({"record": record}, busy)), refused, (record, busy))
 
 
 class Figures(unittest.TestCase):
