@@ -11,7 +11,7 @@ import unittest
 sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
-from benchmarks import figures, history, machine  # noqa: E402: the path above
+from benchmarks import callgrind, curves, figures, history, machine  # noqa: E402: the path above
 
 BENCH = ROOT / "scripts" / "bench"
 
@@ -95,6 +95,67 @@ class Figures(unittest.TestCase):
     def test_numbers_keep_what_counts(self):
         for value, text in ((0, "0"), (0.0123, "0.012"), (1.234, "1.23"), (37, "37"), (151234.5, "151,234"), (2e7, "20,000,000")):
             self.assertEqual(figures.number(value), text)
+
+
+CALLGRIND = """\
+# callgrind format
+positions: line
+events: Ir
+ob=(1) /bin/demo
+fl=(1) /src/server-core/router.cc
+fn=(1) route
+10 5
+fi=(2) /src/server-core/headers.cc
+20 7
+fe=(1)
++3 1
+cfn=(2) memchr
+calls=4 30
+* 400
+11 2
+
+ob=(2) /lib/libc.so.6
+fl=(3) memchr.S
+fn=(2)
+30 100
+fn=(1)
+31 1
+"""
+
+
+class WhereTimeGoes(unittest.TestCase):
+    def test_instructions_are_those_of_the_line_and_not_of_what_it_calls(self):
+        router, headers = "/src/server-core/router.cc", "/src/server-core/headers.cc"
+        self.assertEqual(callgrind.self_costs(CALLGRIND), {
+            ("/bin/demo", router, "route", router): 8, ("/bin/demo", router, "route", headers): 7,
+            ("/lib/libc.so.6", "memchr.S", "memchr", "memchr.S"): 100, ("/lib/libc.so.6", "memchr.S", "route", "memchr.S"): 1})
+
+    def test_inlined_code_counts_for_its_own_file_but_the_standard_librarys_for_the_function(self):
+        for where, group in (
+                (("/demo", "server-core/serve.cc", "f", "leakwatch/task_registry.cc"), "task registry"),
+                (("/demo", "server-core/url.cc", "f", "/usr/include/c++/12/bits/stl_algo.h"), "header fields, target, query"),
+                (("/demo", "/usr/share/llhttp/llhttp.c", "f", "/usr/share/llhttp/llhttp.c"), "parser: bytes of the head"),
+                (("/demo", "server-core/monitor.cc", "f", "server-core/monitor.cc"), callgrind.BY_TIME),
+                (("/lib/libc.so.6", "???", "f", "???"), "C and C++ library")):
+            self.assertEqual(callgrind.group_of(where), group, where)
+
+    def test_samples_by_system_call_or_program(self):
+        script = ("poll\n\tffffffff81 tcp_sendmsg\n\tffffffff82 __x64_sys_sendto\n\tffffffff83 do_syscall_64\n\t1 send\n\n"
+                  "poll\n\tffffffff81 irq\n\t2 f\n\npoll\n\t2 vigil::leakwatch::Task::~Task\n\npoll\n\t2 parse\n\t3 x\n\n")
+        self.assertEqual(callgrind.shares(script), {
+            "send": 0.25, "kernel, other": 0.25, callgrind.REGISTRY: 0.25, callgrind.OWN: 0.25})
+
+
+class Curves(unittest.TestCase):
+    def test_growth_is_the_factor_a_decade(self):
+        self.assertAlmostEqual(curves.growth([(1, 3), (100, 3)]), 1)
+        self.assertAlmostEqual(curves.growth([(10, 5), (1000, 500)]), 10)
+        self.assertAlmostEqual(curves.growth([(5, 1), (50, 4), (500, 100)]), 10)
+
+    def test_a_linear_curve_is_judged_where_its_constant_part_does_not_hide_it(self):
+        points = [(1, 100), (10, 101), (100, 110), (1000, 200), (10_000, 1100)]
+        self.assertEqual(curves.last_decade(points), [(1000, 200), (10_000, 1100)])
+        self.assertEqual(curves.last_decade([(1, 1), (2000, 9), (10_000, 9), (20_000, 9)]), [(2000, 9), (20_000, 9)])
 
 
 RUN = {"date": "2026-01-02", "commit": "abc", "machine": "2 × CPU; g++ 12", "busy": 0.02, "loaded": False}
