@@ -17,12 +17,20 @@ bool begins_with_any(std::string_view text, std::span<const std::string_view> be
                      [text](std::string_view beginning) { return text.starts_with(beginning); });
 }
 
-bool is_own(const sampler::TextFrame& frame) {
+// A file of source code, or where none is known the module that the code is in.
+bool is_of_library(std::string_view file) {
   // Debian builds the C library in its source folder, so its files are relative.
-  constexpr std::array<std::string_view, 6> kFolders = {"./",        "../",   "/usr/include/",
-                                                        "/usr/lib/", "/lib/", "?"};
+  constexpr std::array<std::string_view, 4> kFolders = {"./", "../", "/usr/include/", "?"};
+  constexpr std::array<std::string_view, 2> kLibraries = {"/usr/lib/", "/lib/"};
+  if (begins_with_any(file, kFolders)) return true;
+  // Programs are there too: /usr/lib/postgresql/15/bin/postgres.
+  return begins_with_any(file, kLibraries) && (file.find(".so") != std::string_view::npos ||
+                                               file.find("/include/") != std::string_view::npos);
+}
+
+bool is_own(const sampler::TextFrame& frame) {
   constexpr std::array<std::string_view, 3> kNames = {"std::", "vigil::", "__"};
-  return !frame.function.empty() && !frame.file.empty() && !begins_with_any(frame.file, kFolders) &&
+  return !frame.function.empty() && !frame.file.empty() && !is_of_library(frame.file) &&
          !begins_with_any(frame.function, kNames);
 }
 

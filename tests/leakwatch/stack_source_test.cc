@@ -40,9 +40,16 @@ TEST_CASE("a place names three functions at most, and lines only where they are 
   CHECK(place_of(stack) == "a < b (b.cc:2) < c (c.cc:3)");
 }
 
+TEST_CASE("a program that is installed among libraries has a place") {
+  CHECK(place_of(stack_of({frame("epoll_wait", "/usr/lib/x86_64-linux-gnu/libc.so.6", 0),
+                           frame("WaitEventSetWait", "/usr/lib/postgresql/15/bin/postgres", 0)})) ==
+        "WaitEventSetWait");
+}
+
 TEST_CASE("a stack of libraries alone, and one without frames, has no place") {
   CHECK(place_of(LiveStack()).empty());
   CHECK(place_of(stack_of({frame("poll", "/usr/lib/x86_64-linux-gnu/libc.so.6"),
+                           frame("crc", "/usr/lib/gcc/x86_64-linux-gnu/12/include/smmintrin.h"),
                            frame("", "/src/x.cc"), frame("x", "?")}))
             .empty());
 }
