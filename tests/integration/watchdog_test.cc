@@ -104,6 +104,7 @@ TEST_CASE(
   CHECK(routes == std::set<std::string>{"GET /deadlock/ab", "GET /deadlock/ba"});
   CHECK(text.find("in task") != std::string::npos);
   CHECK(text.find("GET /deadlock/ba\nwaits for mutex 0x") != std::string::npos);
+  CHECK(count_of(text, "\nwhere: demo::lock_both (work.cc:") == 2);
 }
 
 TEST_CASE(
