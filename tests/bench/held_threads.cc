@@ -191,7 +191,8 @@ Result<BlockedThreads> hold_blocked_threads(sampler::SignalChannel& channel, Clo
     for (const sampler::ThreadStack& thread :
          (*collector)->capture(waiters.tids(), clock.now() + 1s)) {
       if (thread.failure != sampler::CaptureFailure::kNone) {
-        return Error(ErrorCode::kUnsupported, std::string(sampler::failure_sentence(thread.failure)));
+        return Error(ErrorCode::kUnsupported,
+                     std::string(sampler::failure_sentence(thread.failure)));
       }
       result.held_us_max = std::max(result.held_us_max, us_of(thread.held));
       ++result.captures;
