@@ -114,12 +114,15 @@ TEST_CASE("engine threads block the program's signals, and none of the sampler's
     return name;
   };
   // A thread gives itself its name.
-  CHECK(eventually([&] {
-    const std::set<std::string> tasks = entries("/proc/self/task");
-    return std::any_of(tasks.begin(), tasks.end(), [&](const std::string& task) {
-      return name_of(task).rfind("vigil-work", 0) == 0;
-    });
-  }));
+  for (const std::string role : {"vigil-work", "vigil-moni"}) {
+    INFO(role);
+    CHECK(eventually([&] {
+      const std::set<std::string> tasks = entries("/proc/self/task");
+      return std::any_of(tasks.begin(), tasks.end(), [&](const std::string& task) {
+        return name_of(task).rfind(role, 0) == 0;
+      });
+    }));
+  }
   std::set<std::string> roles;
   for (const std::string& task : entries("/proc/self/task")) {
     const std::string name = name_of(task);
