@@ -14,7 +14,7 @@ import tempfile
 import time
 
 from benchmarks.callgrind_file import self_costs
-from benchmarks.tools import BIN, Server, die, figure, start_vigil, table, verdict, wrk
+from benchmarks.tools import BIN, Server, die, figure, in_turns, start_vigil, table, verdict, wrk
 
 # Whose instructions they are, by source file; the first that fits. Of inlined code the file that it was written in counts, but
 # for the standard library's and fmt's, which count for the function that they are in.
@@ -132,13 +132,12 @@ def times(server, seconds, folder):
 
 def bench_request(options, folder):
     servers = [start_vigil("--pollers=1", name="vigil, 1 poller"), Server("floor (raw epoll)", [BIN / "bench-floor", "@PORT@"])]
-    runs = {server.name: [] for server in servers}
-    for _ in range(options["rounds"]):
-        for server in servers:
-            with tempfile.TemporaryDirectory() as place:
-                runs[server.name].append(times(server, options["seconds"], place))
-    for server in servers:
-        server.stop()
+
+    def measure(server):
+        with tempfile.TemporaryDirectory() as place:
+            return times(server, options["seconds"], place)
+
+    runs = in_turns(options, servers, measure)
     places = sorted({place for rounds in runs.values() for run in rounds for place in run})
     ours, floor = ({place: statistics.median(run.get(place, 0.0) for run in rounds) for place in places}
                    for rounds in runs.values())

@@ -3,7 +3,8 @@
 import os
 import time
 
-from benchmarks.tools import BIN, Held, Server, medians, say, start_go, start_nginx, start_vigil, table, verdict, wrk
+from benchmarks.tools import (
+    BIN, Held, Server, medians, say, start_go, start_nginx, start_vigil, table, verdict, wrk, wrk_in_turns)
 
 
 FLOOR = "floor (raw epoll)"
@@ -21,15 +22,7 @@ def bench_get(options, folder):
         start_nginx(folder),
     ]
     say(f"Kept-alive GET: {options['rounds']} rounds of {options['seconds']} s for each of {len(servers)} servers …")
-    for server in servers:
-        wrk(server, "/hello", 32, 1)
-    rounds = {server.name: [] for server in servers}
-    for _ in range(options["rounds"]):
-        for server in servers:
-            rounds[server.name].append(wrk(server, "/hello", 32, options["seconds"]))
-    for server in servers:
-        server.stop()
-    result = {name: medians(runs) for name, runs in rounds.items()}
+    result = wrk_in_turns(options, servers, "/hello")
     print("\nGET /hello, 32 kept-alive connections, wrk -t1, medians of", options["rounds"])
     floor = result[FLOOR]
     rows = [("", "requests/s", "CPU us/request", "x floor", "p50 us", "p99 us", "")]
@@ -103,15 +96,7 @@ def bench_spread(options, _folder):
     path = "/churn?n=1000"
     print(f"\nGET {path}, 32 kept-alive connections: a handler of some 15 us, so wrk leaves most of a processor idle")
     servers = [start_vigil(), start_vigil("--pollers=1", name="vigil, 1 poller")]
-    for server in servers:
-        wrk(server, path, 32, 1)
-    rounds = {server.name: [] for server in servers}
-    for _ in range(options["rounds"]):
-        for server in servers:
-            rounds[server.name].append(wrk(server, path, 32, options["seconds"]))
-    for server in servers:
-        server.stop()
-    result = {name: medians(runs) for name, runs in rounds.items()}
+    result = wrk_in_turns(options, servers, path)
     rows = [("", "requests/s", "CPU us/request", "p50 us", "p99 us", "")]
     for name, r in result.items():
         rows.append((name, f"{r['requests_per_second']:.0f}", f"{r['cpu_us']:.2f}", f"{r['p50_us']:.0f}",

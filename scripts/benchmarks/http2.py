@@ -6,7 +6,7 @@ import subprocess
 import time
 
 from benchmarks.https import tls_servers
-from benchmarks.tools import die, medians, say, start_go, start_nginx, start_vigil, table, verdict
+from benchmarks.tools import die, in_turns, medians, say, start_go, start_nginx, start_vigil, table, verdict
 
 
 def h2load(server, path, connections, streams, seconds):
@@ -31,12 +31,7 @@ def h2load(server, path, connections, streams, seconds):
 
 def h2load_rounds(options, servers, what):
     say(f"h2load: {options['rounds']} rounds of {options['seconds']} s for each of {len(servers)} servers …")
-    rounds = {server.name: [] for server in servers}
-    for _ in range(options["rounds"]):
-        for server in servers:
-            rounds[server.name].append(h2load(server, "/hello", 16, 32, options["seconds"]))
-    for server in servers:
-        server.stop()
+    rounds = in_turns(options, servers, lambda server: h2load(server, "/hello", 16, 32, options["seconds"]))
     result = {name: medians(runs) for name, runs in rounds.items()}
     print(f"\nGET /hello over HTTP/2 {what}, h2load -t1 -c16 -m32, medians of", options["rounds"])
     table([("", "requests/s", "CPU us/request", "")] + [

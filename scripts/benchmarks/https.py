@@ -5,7 +5,8 @@ import ssl
 import time
 
 from benchmarks.tools import (
-    certificate, die, medians, say, start_go, start_nginx, start_vigil, table, verdict, wrk)
+    certificate, die, say, start_go, start_nginx, start_vigil, table, verdict, wrk,
+    wrk_in_turns)
 
 
 def tls_servers(folder, *flags, listen_options=""):
@@ -23,15 +24,7 @@ def tls_servers(folder, *flags, listen_options=""):
 def bench_tls_get(options, folder):
     servers = tls_servers(folder)
     say(f"Kept-alive GET over TLS: {options['rounds']} rounds of {options['seconds']} s for each of {len(servers)} servers …")
-    for server in servers:
-        wrk(server, "/hello", 32, 1)
-    rounds = {server.name: [] for server in servers}
-    for _ in range(options["rounds"]):
-        for server in servers:
-            rounds[server.name].append(wrk(server, "/hello", 32, options["seconds"]))
-    for server in servers:
-        server.stop()
-    result = {name: medians(runs) for name, runs in rounds.items()}
+    result = wrk_in_turns(options, servers, "/hello")
     print("\nGET /hello, 32 kept-alive TLS connections, wrk -t1, medians of", options["rounds"])
     rows = [("", "requests/s", "CPU us/request", "p50 us", "p99 us", "")]
     for name, r in result.items():

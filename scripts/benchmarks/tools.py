@@ -191,6 +191,25 @@ def medians(rounds):
     return result
 
 
+def in_turns(options, servers, measure):
+    """What measure(server) gives in each round, by the server's name. They take turns, and are stopped then."""
+    runs = {server.name: [] for server in servers}
+    for _ in range(options["rounds"]):
+        for server in servers:
+            runs[server.name].append(measure(server))
+    for server in servers:
+        server.stop()
+    return runs
+
+
+def wrk_in_turns(options, servers, path):
+    """Medians of 32 kept-alive connections' GETs, warmed up, by the server's name. The servers are stopped then."""
+    for server in servers:
+        wrk(server, path, 32, 1)
+    runs = in_turns(options, servers, lambda server: wrk(server, path, 32, options["seconds"]))
+    return {name: medians(rounds) for name, rounds in runs.items()}
+
+
 class Held:
     """bench-held with its connections, until the block ends."""
 
