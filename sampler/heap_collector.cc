@@ -197,15 +197,11 @@ void HeapCollector::run() {
 void HeapCollector::drain() {
   if (heap_recorder.slots.load() == nullptr || heap_recorder.done.load() == 0) return;
   refresh_modules();
-  for (std::size_t word = 0; word < decltype(heap_recorder.done_slots)::kWords; ++word) {
-    for (std::uint64_t left = heap_recorder.done_slots.take_word(word); left != 0;
-         left &= left - 1) {
-      const std::size_t number = word * 64 + static_cast<std::size_t>(__builtin_ctzll(left));
-      take_safely(number);
-      heap_recorder.done.fetch_sub(1);
-      heap_recorder.free_slots.set(number);
-    }
-  }
+  heap_recorder.done_slots.take_all([&](std::size_t number) {
+    take_safely(number);
+    heap_recorder.done.fetch_sub(1);
+    heap_recorder.free_slots.set(number);
+  });
 }
 
 // The interval in effect, never finer than what was asked for. Only while it is on: stop() has set it to 0.

@@ -20,13 +20,10 @@ Stack unwind_slot(const WaitSlot& slot, Unwinder& unwinder);
 // Calls `use(const WaitSlot&)` for each slot that is complete, and frees it.
 template <typename Use>
 void drain_slots(WaitTables& shared, Use&& use) {
-  for (std::size_t word = 0; word < decltype(shared.done_slots)::kWords; ++word) {
-    for (std::uint64_t left = shared.done_slots.take_word(word); left != 0; left &= left - 1) {
-      const std::size_t number = word * 64 + static_cast<std::size_t>(__builtin_ctzll(left));
-      use(static_cast<const WaitSlot&>(shared.slots[number]));
-      shared.free_slots.set(number);
-    }
-  }
+  shared.done_slots.take_all([&](std::size_t number) {
+    use(static_cast<const WaitSlot&>(shared.slots[number]));
+    shared.free_slots.set(number);
+  });
 }
 
 }  // namespace vigil::sampler::contention

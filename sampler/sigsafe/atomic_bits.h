@@ -49,6 +49,16 @@ class AtomicBits {
     if (words_[word].load(std::memory_order_relaxed) == 0) return 0;
     return words_[word].exchange(0, std::memory_order_acq_rel);
   }
+  // Removes all members, those of one word at a time, and calls `use(number)` for each, the lowest
+  // first.
+  template <typename Use>
+  void take_all(Use&& use) {
+    for (std::size_t word = 0; word < kWords; ++word) {
+      for (std::uint64_t left = take_word(word); left != 0; left &= left - 1) {
+        use(word * 64 + static_cast<std::size_t>(__builtin_ctzll(left)));
+      }
+    }
+  }
   // The members of one word of 64, as its bits; nothing is removed.
   [[gnu::always_inline]] std::uint64_t word(std::size_t word) const noexcept {
     return words_[word].load(std::memory_order_acquire);
