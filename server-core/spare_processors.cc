@@ -1,15 +1,13 @@
 #include "server-core/spare_processors.h"
 
-#include <fcntl.h>
 #include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <utility>
 
-#include "base/fd.h"
+#include "sampler/proc_file.h"
 
 namespace vigil::http {
 namespace {
@@ -19,16 +17,8 @@ constexpr std::size_t kReadMax = 128 * 1024;
 
 // Empty if it cannot be read.
 std::string read_start(const std::string& path) {
-  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return {};
-  std::string text;
-  std::array<char, 8192> part;
-  while (text.size() < kReadMax) {
-    const ssize_t got = ::read(file.get(), part.data(), part.size());
-    if (got <= 0) break;
-    text.append(part.data(), static_cast<std::size_t>(got));
-  }
-  return text;
+  auto text = sampler::read_proc_file(path.c_str(), kReadMax);
+  return text ? *std::move(text) : std::string();
 }
 
 std::string_view next_line(std::string_view& text) {
