@@ -22,6 +22,7 @@
 #include "sampler/contention/wait_recorder.h"
 #include "sampler/own_wait.h"
 #include "sampler/proc_thread.h"
+#include "sampler/rounds.h"
 #include "sampler/sigsafe/raw_syscall.h"
 #include "sampler/wait_table.h"
 
@@ -50,12 +51,6 @@ constinit std::atomic<bool> g_exists{false};
 void have_children_begin_anew() {
   static std::once_flag once;
   std::call_once(once, [] { ::pthread_atfork(nullptr, nullptr, [] { g_exists.store(false); }); });
-}
-
-Duration thread_cpu_time() {
-  timespec time{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return std::chrono::seconds(time.tv_sec) + Duration(time.tv_nsec);
 }
 
 // The clock of ThreadStat::start_ticks.
@@ -180,7 +175,7 @@ void ContentionProfiler::Impl::run() {
     const std::uint32_t seen = tables_.half_full.load();
     const Expected next = step(clock_.now());
     ticks.step();
-    collector_cpu_ns_.store(thread_cpu_time().count(), std::memory_order_relaxed);
+    collector_cpu_ns_.store(own_cpu_ns(), std::memory_order_relaxed);
     if (stopping_.load()) break;
     const bool is_quiet = next == Expected::kNothing && !ticks.is_measuring();
     const Duration pause = rate_ns_.load() == 0 || is_quiet ? kStepQuiet : kStep;
