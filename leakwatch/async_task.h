@@ -66,8 +66,8 @@ class AsyncTask {
 };
 
 // Where a task waits that is on no thread, as if that were a stack: innermost function first, state
-// "await"; the addresses, in `raw` too, are FrameAddress::place(). Has a failure, a sentence, if the task has moved meanwhile, has ended, or has not said
-// where it waits. Thread-safe. Cost: three system calls a frame, at most kAwaitFramesMax of them.
+// "await"; the addresses, in `raw` too, are FrameAddress::place(). Has a failure, a sentence, if the
+// task has moved meanwhile, has ended, or has not said where it waits. Thread-safe. Cost: three system calls a frame, at most kAwaitFramesMax of them.
 inline constexpr std::size_t kAwaitFramesMax = 64;
 LiveStack await_stack(const TaskRegistry& registry, const TaskInfo& task);
 
