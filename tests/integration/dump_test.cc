@@ -75,7 +75,8 @@ TEST_CASE("debug=1 groups equal stacks with their route") {
   CHECK(text.find("goroutine profile: total ") == 0);
   // Handlers that were entered by different paths of the engine are different stacks: their counts
   // add up.
-  const std::regex group(R"(\n(\d+) @( 0x[0-9a-f]+)+\n# labels: \{"method":"GET", "route":"/stuck"\}\n)");
+  const std::regex group(
+      R"(\n(\d+) @( 0x[0-9a-f]+)+\n# labels: \{"method":"GET", "route":"/stuck"\}\n)");
   int stuck_in_groups = 0;
   for (std::sregex_iterator match(text.begin(), text.end(), group), end; match != end; ++match) {
     stuck_in_groups += std::stoi((*match)[1]);

@@ -35,21 +35,28 @@ class Load {
   std::thread threads_[2];
 };
 
-// The flat percentage of `function` in a -top listing, -1 if it is not there.
+// The flat percentage of `function` in a -top listing, 0 if it is not there.
 double flat_percent(const std::string& top, const std::string& function) {
   const std::regex row("\\s([0-9.]+)%\\s+[0-9.]+%\\s+\\S+\\s+[0-9.]+%\\s+" + function + "\n");
   std::smatch match;
-  return std::regex_search(top, match, row) ? std::stod(match[1]) : -1;
+  return std::regex_search(top, match, row) ? std::stod(match[1]) : 0;
+}
+
+// What demo::checksum has of the two functions of /work, in percent. What the server does besides is
+// not part of it: beside other programs that is more.
+double percent_of_checksum(const std::string& top) {
+  const double checksum = flat_percent(top, "demo::checksum");
+  return 100 * checksum / (checksum + flat_percent(top, "demo::compress"));
 }
 
 TEST_CASE("go tool pprof names the two functions of /work with 75 and 25 percent") {
   Demo demo;
   const Load load(demo.address());
-  const Finished top = go_pprof({"-top", demo.debug_url("/debug/pprof/profile?seconds=5")});
+  // At 100 Hz the samples of 5 s on one busy processor spread by 2 points.
+  const Finished top = go_pprof({"-top", demo.debug_url("/debug/pprof/profile?seconds=5&hz=500")});
   INFO(top.out << top.err);
   REQUIRE(top.exit_status == 0);
-  CHECK(flat_percent(top.out, "demo::checksum") == Approx(75).margin(3));
-  CHECK(flat_percent(top.out, "demo::compress") == Approx(25).margin(3));
+  CHECK(percent_of_checksum(top.out) == Approx(75).margin(3));
 }
 
 TEST_CASE("a stripped binary's profile has the names in it") {
@@ -60,7 +67,7 @@ TEST_CASE("a stripped binary's profile has the names in it") {
   HttpAnswer profile;
   {
     const Load load(demo.address());
-    profile = demo.debug_get("/debug/pprof/profile?seconds=3");
+    profile = demo.debug_get("/debug/pprof/profile?seconds=3&hz=500");
   }
   REQUIRE(profile.status == 200);
   demo.process().kill(SIGTERM);
@@ -75,8 +82,7 @@ TEST_CASE("a stripped binary's profile has the names in it") {
   std::filesystem::remove(stripped);
   const Finished top = go_pprof({"-top", saved});
   INFO(top.out << top.err);
-  CHECK(flat_percent(top.out, "demo::checksum") == Approx(75).margin(5));
-  CHECK(flat_percent(top.out, "demo::compress") == Approx(25).margin(5));
+  CHECK(percent_of_checksum(top.out) == Approx(75).margin(5));
 }
 
 TEST_CASE("the task dump is a profile that pprof reads, with the route as a label") {

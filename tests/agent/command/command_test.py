@@ -158,7 +158,8 @@ class Command(unittest.TestCase):
         self.assertRegex(file.name, r"^cpu-\d{8}-\d{6}\.pb\.gz$")
         self.assertIn(file.name, done.stdout)
         shown = self.pprof(str(file))
-        self.assertIn("demo::checksum", shown.stdout, shown.stderr)
+        # Above both phases of /work: on a loaded machine a second may hold only one of them.
+        self.assertIn("demo::burn", shown.stdout, shown.stderr)
         # The command that was printed reads it.
         self.assertEqual(done.stdout.splitlines()[1], f"go tool pprof -top {file.name}")
 
