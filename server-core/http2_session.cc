@@ -11,7 +11,6 @@
 #include <nghttp2/nghttp2.h>
 
 #include "server-core/http2_callbacks.h"
-#include "server-core/url.h"
 
 namespace vigil::http {
 namespace {
@@ -40,6 +39,23 @@ std::unique_ptr<nghttp2_option, OptionDeleter> make_options() {
   // Ours (http2_guard.h) are nearer, and count.
   nghttp2_option_set_stream_reset_rate_limit(option, 100'000, 10'000);
   return owned;
+}
+
+Http2Memory& memory_at(void* user) { return *static_cast<Http2Memory*>(user); }
+
+// A session's memory as nghttp2, which copies this, asks for it.
+nghttp2_mem functions_of(Http2Memory& memory) {
+  nghttp2_mem functions;
+  functions.mem_user_data = &memory;
+  functions.malloc = [](std::size_t size, void* user) { return memory_at(user).allocate(size); };
+  functions.free = [](void* bytes, void*) { Http2Memory::release(bytes); };
+  functions.calloc = [](std::size_t count, std::size_t size, void* user) {
+    return memory_at(user).allocate_zeroed(count, size);
+  };
+  functions.realloc = [](void* bytes, std::size_t size, void* user) {
+    return memory_at(user).reallocate(bytes, size);
+  };
+  return functions;
 }
 
 nghttp2_nv field(std::string_view name, std::string_view value, std::uint8_t flags) {
@@ -81,7 +97,9 @@ Http2Session::Http2Session(const Limits& limits, Http2Events& events, MonotonicT
       now_(now),
       continuations_max_(8 + limits.header_bytes_max / kFrameBytes) {
   const auto options = make_options();
-  check(nghttp2_session_server_new2(&session_, Http2Callbacks::table(), this, options.get()));
+  nghttp2_mem functions = functions_of(memory_);
+  check(nghttp2_session_server_new3(&session_, Http2Callbacks::table(), this, options.get(),
+                                    &functions));
   // For one stream too many nghttp2 ends the connection, where RFC 9113 §5.1.2 has an error of that
   // stream. So it is told a limit that is out of reach, and the peer the real one, which
   // Http2Receiver::begin_headers() enforces.
@@ -95,18 +113,31 @@ Http2Session::Http2Session(const Limits& limits, Http2Events& events, MonotonicT
   check(nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size()));
   const std::uint8_t* bytes = nullptr;
   const ssize_t size = nghttp2_session_mem_send(session_, &bytes);
-  check(static_cast<int>(std::min<ssize_t>(size, 0)));
+  check(size);
   first_.assign(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(size));
   replace_setting(first_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.streams_max);
   check(nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0,
                                               static_cast<std::int32_t>(limits.connection_window)));
 }
 
-Http2Session::~Http2Session() { nghttp2_session_del(session_); }
+Http2Session::~Http2Session() {
+  if (!given_up()) nghttp2_session_del(session_);
+}
 
-// nghttp2's answer to what cannot fail but for want of memory.
-void Http2Session::check(int result) {
-  if (result == NGHTTP2_ERR_NOMEM) throw std::bad_alloc();
+// nghttp2's session, for what may be called from outside of its callbacks.
+nghttp2_session* Http2Session::live() const {
+  if (given_up()) throw std::bad_alloc();
+  return session_;
+}
+
+// nghttp2's answer to what cannot fail but for want of memory; whatever it makes of that.
+void Http2Session::check(std::ptrdiff_t result) {
+  if (std::exception_ptr failure = std::exchange(failure_, nullptr)) {
+    given_up_ = true;
+    std::rethrow_exception(failure);
+  }
+  given_up_ |= result == NGHTTP2_ERR_NOMEM;
+  if (given_up()) throw std::bad_alloc();
 }
 
 StreamHistory::Past StreamHistory::past(std::uint32_t id) const {
@@ -124,11 +155,10 @@ void Http2Session::receive(std::string_view bytes, MonotonicTime now) {
   while (!bytes.empty() && !terminated_) {
     const std::string_view piece = bytes.substr(0, kPieceBytes);
     const ssize_t used = nghttp2_session_mem_recv(
-        session_, reinterpret_cast<const std::uint8_t*>(piece.data()), piece.size());
-    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+        live(), reinterpret_cast<const std::uint8_t*>(piece.data()), piece.size());
+    check(used);
     if (terminated_) return;
     if (used < 0) {
-      check(static_cast<int>(used));
       if (used == NGHTTP2_ERR_FLOODED) return end_for_abuse(Http2Abuse::kUnread);
       return terminate(Http2Error::kProtocolError);
     }
@@ -140,29 +170,38 @@ void Http2Session::receive(std::string_view bytes, MonotonicTime now) {
 }
 
 void Http2Session::produce(std::string& out, std::size_t bytes_max) {
+  try {
+    produce_frames(out, bytes_max);
+  } catch (...) {
+    given_up_ = true;  // what nghttp2 has given out is lost
+    throw;
+  }
+  window_setting_ = false;
+}
+
+void Http2Session::produce_frames(std::string& out, std::size_t bytes_max) {
   out.append(first_);
   first_.clear();
   producing_ = &out;
   while (out.size() < bytes_max) {
     const std::size_t before = out.size();
     const std::uint8_t* bytes = nullptr;
-    const ssize_t size = nghttp2_session_mem_send(session_, &bytes);
-    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
-    check(static_cast<int>(std::min<ssize_t>(size, 0)));
+    const ssize_t size = nghttp2_session_mem_send(live(), &bytes);
+    check(size);
     if (size > 0) out.append(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(size));
     // Of data it gives nothing: Http2Receiver::send_out() has appended it.
     if (out.size() == before) break;
   }
-  window_setting_ = false;
 }
 
 bool Http2Session::ended() const {
+  if (given_up()) return true;
   return first_.empty() && nghttp2_session_want_write(session_) == 0 &&
          (terminated_ || nghttp2_session_want_read(session_) == 0);
 }
 
 bool Http2Session::has_output() const {
-  return !first_.empty() || nghttp2_session_want_write(session_) != 0;
+  return !given_up() && (!first_.empty() || nghttp2_session_want_write(session_) != 0);
 }
 
 // --- Streams.
@@ -257,14 +296,14 @@ void Http2Session::submit_headers(Http2Stream& stream, int status,
     nvs.push_back(field(std::string_view(send_text_).substr(at), each.value, NGHTTP2_NV_FLAG_NONE));
   }
   if (status < 200) {
-    check(nghttp2_submit_headers(session_, NGHTTP2_FLAG_NONE, stream.id, nullptr, nvs.data(),
+    check(nghttp2_submit_headers(live(), NGHTTP2_FLAG_NONE, stream.id, nullptr, nvs.data(),
                                  nvs.size(), nullptr));
     return;
   }
   nghttp2_data_provider provider{{.ptr = &stream}, Http2Callbacks::read_out};
   stream.response_begun = true;
   if (body == Body::kNone) stream.out_ended = true;
-  check(nghttp2_submit_response(session_, stream.id, nvs.data(), nvs.size(),
+  check(nghttp2_submit_response(live(), stream.id, nvs.data(), nvs.size(),
                                 body == Body::kFollows ? &provider : nullptr));
 }
 
@@ -278,7 +317,7 @@ void Http2Session::submit_trailers(Http2Stream& stream) {
     names.push_back(to_lower(each.name));
     nvs.push_back(field(names.back(), each.value, NGHTTP2_NV_FLAG_NONE));
   }
-  check(nghttp2_submit_trailer(session_, stream.id, nvs.data(), nvs.size()));
+  check(nghttp2_submit_trailer(live(), stream.id, nvs.data(), nvs.size()));
 }
 
 void Http2Session::respond(Http2Stream& stream, int status, std::span<const HeaderField> fields,
@@ -292,7 +331,7 @@ void Http2Session::inform(Http2Stream& stream, int status, std::span<const Heade
 
 void Http2Session::out_grown(Http2Stream& stream) {
   if (stream.closed || !std::exchange(stream.deferred, false)) return;
-  check(nghttp2_session_resume_data(session_, stream.id));
+  check(nghttp2_session_resume_data(live(), stream.id));
 }
 
 void Http2Session::out_ended(Http2Stream& stream) {
@@ -302,40 +341,40 @@ void Http2Session::out_ended(Http2Stream& stream) {
 
 void Http2Session::reset(Http2Stream& stream, Http2Error error) {
   if (stream.closed || std::exchange(stream.reset_by_us, true)) return;
-  check(nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream.id,
+  check(nghttp2_submit_rst_stream(live(), NGHTTP2_FLAG_NONE, stream.id,
                                   static_cast<std::uint32_t>(error)));
 }
 
 void Http2Session::consume(Http2Stream& stream, std::size_t bytes) {
   if (bytes == 0) return;
-  check(nghttp2_session_consume_connection(session_, bytes));
+  check(nghttp2_session_consume_connection(live(), bytes));
   // Of a body that has ended nothing can be sent again.
   if (!stream.closed && !stream.request_ended) {
-    check(nghttp2_session_consume_stream(session_, stream.id, bytes));
+    check(nghttp2_session_consume_stream(live(), stream.id, bytes));
   }
 }
 
 // --- The connection.
 
 void Http2Session::announce_end() {
-  check(nghttp2_submit_shutdown_notice(session_));
+  check(nghttp2_submit_shutdown_notice(live()));
   ping_behind_goaway_ = true;  // nghttp2 would send it in front
 }
 
 void Http2Session::end_after_streams() {
-  check(nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE,
-                              nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR,
+  check(nghttp2_submit_goaway(live(), NGHTTP2_FLAG_NONE,
+                              nghttp2_session_get_last_proc_stream_id(live()), NGHTTP2_NO_ERROR,
                               nullptr, 0));
 }
 
 void Http2Session::ping() {
   ++pings_sent_;
-  check(nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr));
+  check(nghttp2_submit_ping(live(), NGHTTP2_FLAG_NONE, nullptr));
 }
 
 void Http2Session::terminate(Http2Error error) {
   if (std::exchange(terminated_, true)) return;
-  check(nghttp2_session_terminate_session(session_, static_cast<std::uint32_t>(error)));
+  check(nghttp2_session_terminate_session(live(), static_cast<std::uint32_t>(error)));
 }
 
 void Http2Session::end_for_abuse(Http2Abuse kind) {
@@ -345,120 +384,6 @@ void Http2Session::end_for_abuse(Http2Abuse kind) {
 
 void Http2Session::count(Http2Abuse kind) {
   if (guard_.count(kind, now_)) terminate(Http2Error::kEnhanceYourCalm);
-}
-
-// --- Heads.
-
-void Http2Session::add_field(Http2Stream& stream, std::string_view name, std::string_view value) {
-  constexpr std::size_t kFieldOverhead = 32;  // RFC 9113 §6.5.2
-  constexpr std::size_t kPseudoMax = 5;
-  stream.list_bytes += name.size() + value.size() + kFieldOverhead;
-  if (stream.list_bytes > kHeaderBombFactor * limits_.header_bytes_max) {
-    return end_for_abuse(Http2Abuse::kHeaderBomb);
-  }
-  // Beyond the limit it is only read on, because HPACK's state needs it.
-  if (stream.list_bytes > limits_.header_bytes_max) return;
-  if (stream.head_whole) return stream.trailers.add(name, value);
-  if (stream.spans.size() > limits_.header_fields_max + kPseudoMax) return;  // enough to refuse it
-  const auto at = static_cast<std::uint32_t>(stream.text.size());
-  stream.text.append(name).append(value);
-  stream.spans.push_back(
-      {at, at + static_cast<std::uint32_t>(name.size()), static_cast<std::uint32_t>(value.size())});
-}
-
-namespace {
-
-// The pseudo-header fields of a request (RFC 9113 §8.3.1); nghttp2 has seen to it that each is there
-// once, in front of the others, and well-formed.
-struct Pseudo {
-  std::string_view method, path, authority;
-};
-
-std::optional<Refusal> check_head(const Request::Head& head, std::string_view authority,
-                                  Framing& framing) {
-  if (head.method == "CONNECT" || head.method == "TRACE") {
-    return Refusal{501, "this method is not served"};
-  }
-  if (!is_header_name(head.method)) return Refusal{400, "invalid method"};
-  const bool clean = std::all_of(head.target.begin(), head.target.end(),
-                                 [](char c) { return c > 0x20 && c < 0x7F; });
-  if (!clean) return Refusal{400, "invalid byte in the request target"};
-  if (!head.target.starts_with('/') && head.target != "*") {
-    return Refusal{400, "malformed request target"};
-  }
-  // RFC 9113 §8.3.1: a recipient must not guess which of two is meant.
-  const std::string_view host = head.headers.get("host").value_or("");
-  if (!authority.empty() && host != authority) return Refusal{400, ":authority and host differ"};
-  return check_fields(head.headers, HttpVersion::kHttp2, framing);
-}
-
-}  // namespace
-
-// The views into `text`, which does not grow any more from here on.
-void Http2Session::put_fields_together(Http2Stream& stream) {
-  Pseudo pseudo;
-  std::string cookies;
-  bool has_host = false;
-  std::size_t cookie_at = 0;
-  std::size_t cookie_count = 0;
-  const auto view = [&](std::size_t at, std::size_t size) {
-    return std::string_view(stream.text).substr(at, size);
-  };
-  const auto is_cookie = [&](const Http2Stream::Span& span) {
-    return view(span.name, span.value - span.name) == "cookie";
-  };
-  // RFC 9113 §8.2.3: a cookie may come in several fields, and is one to a handler.
-  for (const Http2Stream::Span& span : stream.spans) cookie_count += is_cookie(span) ? 1 : 0;
-  if (cookie_count > 1) {
-    for (const Http2Stream::Span& span : stream.spans) {
-      if (!is_cookie(span)) continue;
-      cookies.append(cookies.empty() ? "" : "; ").append(view(span.value, span.value_size));
-    }
-    cookie_at = stream.text.size();
-    stream.text.append(cookies);
-  }
-  bool cookie_seen = false;
-  stream.fields.reserve(stream.spans.size() + 1);
-  for (const Http2Stream::Span& span : stream.spans) {
-    const std::string_view name = view(span.name, span.value - span.name);
-    std::string_view value = view(span.value, span.value_size);
-    if (name.starts_with(':')) {
-      if (name == ":method") pseudo.method = value;
-      if (name == ":path") pseudo.path = value;
-      if (name == ":authority") pseudo.authority = value;
-      continue;
-    }
-    if (cookie_count > 1 && is_cookie(span)) {
-      if (std::exchange(cookie_seen, true)) continue;
-      value = view(cookie_at, cookies.size());
-    }
-    has_host |= name == "host";
-    stream.fields.push_back({name, value});
-  }
-  // As HTTP/1.1 has it, for handlers and for the rules.
-  if (!has_host && !pseudo.authority.empty()) {
-    stream.fields.insert(stream.fields.begin(), {"host", pseudo.authority});
-  }
-  stream.head = {pseudo.method, pseudo.path, HttpVersion::kHttp2, HeaderList(stream.fields)};
-  stream.authority = pseudo.authority;
-}
-
-void Http2Session::end_head(Http2Stream& stream) {
-  stream.head_whole = true;
-  put_fields_together(stream);
-  if (stream.list_bytes > limits_.header_bytes_max) {
-    ++counted_[static_cast<std::size_t>(Http2Abuse::kHeaderList)];
-    count(Http2Abuse::kHeaderList);
-    return events_.on_refused(stream, {431, "the request's header section is too long"});
-  }
-  if (stream.fields.size() > limits_.header_fields_max) {
-    return events_.on_refused(stream, {431, "too many header fields"});
-  }
-  if (auto refusal = check_head(stream.head, stream.authority, stream.framing)) {
-    return events_.on_refused(stream, *refusal);
-  }
-  stream.head.body_unannounced = !stream.request_ended && !stream.framing.has_content_length;
-  events_.on_request(stream);
 }
 
 }  // namespace vigil::http

@@ -15,8 +15,10 @@
 // all are kept: the peer gets its window back as consume() says that a handler has read. Of a header
 // list at most header_bytes_max are kept, whatever HPACK makes of the bytes that came.
 //
-// Not thread-safe. Whatever a peer sends, nothing here fails but by std::bad_alloc (from any
-// function; the session must then be given up) and by ended().
+// Not thread-safe. Whatever a peer sends, nothing here fails but by std::bad_alloc and by ended().
+// std::bad_alloc may come from any function that is not noexcept or const; the session must then be given
+// up. If it comes from receive(), produce(), an event, or nghttp2, nghttp2 is not used any more behind it
+// (http2_memory.h): ended() is true, and what would use it throws again.
 #pragma once
 
 #include <array>
@@ -33,6 +35,7 @@
 #include "server-core/head_rules.h"
 #include "server-core/headers.h"
 #include "server-core/http2_guard.h"
+#include "server-core/http2_memory.h"
 #include "server-core/http2_stream.h"
 
 struct nghttp2_session;
@@ -181,6 +184,10 @@ class Http2Session {
   friend struct Http2Callbacks;
   friend struct Http2Receiver;
 
+  bool given_up() const { return given_up_ || memory_.failed(); }
+  nghttp2_session* live() const;
+  void check(std::ptrdiff_t result);
+  void produce_frames(std::string& out, std::size_t bytes_max);
   Http2Stream* stream_of(std::int32_t id) const;
   Http2Stream& open_stream(std::int32_t id);
   bool has_room_for_stream() const { return streams_.size() < limits_.streams_max; }
@@ -192,12 +199,12 @@ class Http2Session {
   void submit_trailers(Http2Stream& stream);
   void submit_headers(Http2Stream& stream, int status, std::span<const HeaderField> fields,
                       Body body);
-  static void check(int result);
 
   const Limits limits_;
   Http2Events& events_;
   Http2Guard guard_;
-  nghttp2_session* session_ = nullptr;
+  Http2Memory memory_;
+  nghttp2_session* session_ = nullptr;  // in `memory_`
   std::vector<std::unique_ptr<Http2Stream>> streams_;
   std::vector<std::unique_ptr<Http2Stream>> spare_;
   std::string first_;                 // the first SETTINGS frame, as it goes out
@@ -215,6 +222,7 @@ class Http2Session {
   bool acknowledged_ = false;  // our SETTINGS are: the peer knows its limits
   bool terminated_ = false;
   std::array<std::uint64_t, kHttp2AbuseKinds> counted_{};
+  bool given_up_ = false;       // something has been thrown in the middle of nghttp2's work
   std::exception_ptr failure_;  // thrown inside a callback, which C code must not see
   std::string send_text_;       // scratch, for submit_headers()
 };
