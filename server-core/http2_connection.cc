@@ -1,6 +1,7 @@
 #include "server-core/http2_connection.h"
 
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -146,8 +147,12 @@ void Http2Connection::drain(EngineThread& thread) {
   if (ending_ != Ending::kNo) return;
   ending_ = Ending::kAnnounced;
   ending_step_ = thread.now() + kEndStep;
-  session_.announce_end();
-  (void)pump(&thread.counters);
+  try {
+    session_.announce_end();
+    (void)pump(&thread.counters);
+  } catch (const std::bad_alloc&) {
+    fail_for_memory();
+  }
   run_deferred(lock);
 }
 
@@ -182,10 +187,21 @@ bool Http2Connection::pump(CounterSet* counters) noexcept {
   try {
     return send_produced(counters);
   } catch (const std::bad_alloc&) {
-    if (counters != nullptr) counters->add(Counter::kOutOfMemory);
-    broken_ = true;
+    fail_for_memory();
     return false;
   }
+}
+
+// With the mutex held, on any thread: the session, or what stands around it, cannot go on.
+void Http2Connection::fail_for_memory() noexcept {
+  engine_.pool.add(Counter::kOutOfMemory);
+  break_off();
+}
+
+// With the mutex held. The leader gets an event, and closes it.
+void Http2Connection::break_off() noexcept {
+  broken_ = true;
+  if (connection_ != nullptr) ::shutdown(connection_->fd.get(), SHUT_RDWR);
 }
 
 bool Http2Connection::send_produced(CounterSet* counters) {
@@ -383,9 +399,13 @@ void Http2Connection::drop_slot(Http2Stream& stream) {
 // --- Stopping handlers.
 
 // Marks it; run_deferred() tells the program.
-void Http2Connection::stop(Http2Stream& stream) {
-  if (std::exchange(stream.stop_requested, true)) return;
-  if (stream.stop_source) stops_.push_back(*stream.stop_source);
+void Http2Connection::stop(Http2Stream& stream) noexcept {
+  if (std::exchange(stream.stop_requested, true) || !stream.stop_source) return;
+  try {
+    stops_.push_back(*stream.stop_source);
+  } catch (const std::bad_alloc&) {
+    engine_.pool.add(Counter::kOutOfMemory);  // it learns by its next read or write
+  }
 }
 
 // What must not be done with the mutex held.

@@ -151,10 +151,12 @@ class Http2Connection final : private Http2Events,
   void note_abandoned(const Http2Stream& stream) noexcept;
   void recount(Http2Stream& stream);
   void release_if_done(Http2Stream& stream);
-  void stop(Http2Stream& stream);
+  void stop(Http2Stream& stream) noexcept;
   void run_deferred(Lock& lock);
   bool pump(CounterSet* counters) noexcept;
   bool send_produced(CounterSet* counters);
+  void fail_for_memory() noexcept;
+  void break_off() noexcept;
   void count_abuse(CounterSet& counters);
   void wake_leader_if_needed();
   void cut(Http2Stream& stream);

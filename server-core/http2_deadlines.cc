@@ -31,8 +31,12 @@ void Http2Connection::cut(Http2Stream& stream) {
 void Http2Connection::cut_if_late(Http2Stream& stream) {
   Lock lock(mutex_);
   if (stream.write_deadline > engine_.clock.now()) return;  // it has moved on again
-  cut(stream);
-  (void)pump(nullptr);
+  try {
+    cut(stream);
+    (void)pump(nullptr);
+  } catch (const std::bad_alloc&) {
+    fail_for_memory();
+  }
   run_deferred(lock);
 }
 

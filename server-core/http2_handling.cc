@@ -1,6 +1,4 @@
 // Http2Connection's half for the threads that run handlers.
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -156,11 +154,8 @@ void Http2Connection::give_up(Http2Stream& stream) noexcept {
   Lock lock(mutex_);
   stream.work = Http2Stream::Work::kAnswered;
   --running_;
-  broken_ = true;
-  if (connection_ != nullptr) {
-    ::shutdown(connection_->fd.get(), SHUT_RDWR);  // the leader gets an event, and closes it
-    return;
-  }
+  break_off();
+  if (connection_ != nullptr) return;
   const bool last = running_ == 0;
   lock.unlock();
   if (last) engine_.connection_destroyed();

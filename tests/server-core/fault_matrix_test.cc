@@ -204,6 +204,14 @@ void big(http::ResponseWriter& response, http::Request& request) {
   }
 }
 
+// Its client reads nothing: it ends at a deadline of its own, which a thread of the engine's keeps.
+void late(http::ResponseWriter& response, http::Request&) {
+  response.set_write_deadline(SystemClock().now() + 5ms);
+  const std::string block(10'000, 'x');
+  while (response.write(block)) {
+  }
+}
+
 void echo_messages(http::ResponseWriter& response, http::Request& request) {
   Result<http::WebSocket> socket = http::upgrade_websocket(response, request, {});
   if (!socket) return;
@@ -222,6 +230,7 @@ struct Parts {
     add(router, "/noread", unread);
     add(router, "/echo", echo);
     add(router, "GET /big", big);
+    add(router, "GET /late", late);
     add(router, "GET /ws", echo_messages);
   }
 
@@ -342,4 +351,35 @@ TEST_CASE("P9.3: whole lives of a server while the n-th epoll_wait, open, write,
 
 TEST_CASE("P9.3: whole lives of a server while the n-th allocation fails") {
   try_all(kMemoryFaults);
+}
+
+TEST_CASE(
+    "P9.3: allocations that fail while streams are cut at a deadline and the server goes down") {
+  static constexpr Fault kFault{"malloc: ENOMEM", Call::kMalloc, ENOMEM};
+  std::uint64_t n = 0;
+  std::uint64_t calls = 0;
+  do {
+    Parts parts;
+    const std::size_t descriptors = open_descriptors();
+    {
+      ServerResult server = started(parts);
+      REQUIRE(server.ok());
+      Http2Client client{RawClient((*server)->endpoint())};
+      REQUIRE(client.get(1, "/hello") == "200 hello\n");
+      const FaultAt fault(kFault, ++n);
+      {
+        const Unharmed us;
+        client.send(h2::get(3, "/late"));
+        // Cut, or the connection is closed because there was no memory.
+        INFO("allocation " << n);
+        CHECK((client.answered(3) || client.raw.ended()));
+      }
+      (void)(*server)->shutdown(in(5s));
+      calls = fault.calls();
+    }
+    INFO("allocation " << n << " of " << calls);
+    CHECK(eventually([&] { return open_descriptors() == descriptors; }));
+    CHECK(parts.registry.snapshot().empty());
+  } while (calls >= n);
+  CHECK(n > 20);
 }
