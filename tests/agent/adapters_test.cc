@@ -1,7 +1,6 @@
 // The debug pages inside servers that are not ours: cpp-httplib's and one on Boost.Beast.
 #include <atomic>
 #include <chrono>
-#include <memory>
 #include <string>
 #include <thread>
 
@@ -14,33 +13,16 @@
 #include "agent/adapters/beast_mount.h"
 #include "agent/adapters/httplib_mount.h"
 #include "agent/agent.h"
-#include "leakwatch/task_registry.h"
+#include "tests/agent/with_agent.h"
 #include "tests/support/catch.h"
 #include "tests/support/http_client.h"
 #include "tests/support/raw_client.h"
-#include "tests/support/recording_sink.h"
 
 namespace vigil::test {
 namespace {
 
 namespace asio = boost::asio;
 namespace beast = boost::beast;
-
-// An agent whose own listener nobody uses here.
-struct WithAgent {
-  WithAgent() {
-    AgentOptions options;
-    options.debug_listen = {"127.0.0.1", 0};
-    options.heap_sample_bytes = 0;
-    auto started = Agent::start(options, tasks, sink, clock);
-    REQUIRE(started.ok());
-    agent = *std::move(started);
-  }
-  SystemClock clock;
-  RecordingSink sink;
-  leakwatch::TaskRegistry tasks{clock};
-  std::unique_ptr<Agent> agent;
-};
 
 class HttplibHost {
  public:

@@ -1,16 +1,14 @@
 // Coroutines that wait on no thread, in the goroutine page of an agent in this process.
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "agent/agent.h"
 #include "leakwatch/coroutine.h"
+#include "tests/agent/with_agent.h"
 #include "tests/leakwatch/hand_executor.h"
 #include "tests/support/catch.h"
 #include "tests/support/go_pprof.h"
 #include "tests/support/http_client.h"
 #include "tests/support/pprof_checker.h"
-#include "tests/support/recording_sink.h"
 
 namespace vigil::test {
 
@@ -39,15 +37,7 @@ namespace {
 constexpr const char* kPage = "/debug/pprof/goroutine";
 constexpr const char* kPriceOf = "vigil::test::shop::price_of";
 
-struct Shop {
-  Shop() {
-    AgentOptions options;
-    options.debug_listen = {"127.0.0.1", 0};
-    options.heap_sample_bytes = 0;
-    auto started = Agent::start(options, tasks, sink, clock);
-    REQUIRE(started.ok());
-    agent = *std::move(started);
-  }
+struct Shop : WithAgent {
   ~Shop() {
     while (executor.run_one()) continue;
   }
@@ -70,12 +60,8 @@ struct Shop {
   std::int64_t waiting_in(const std::string& query) const {
     return pprof_total(profile(query), "goroutine", kPriceOf);
   }
-  SystemClock clock;
-  RecordingSink sink;
-  leakwatch::TaskRegistry tasks{clock};
   leakwatch::HandExecutor executor;
   int paid = 0;
-  std::unique_ptr<Agent> agent;
 };
 
 // "function line; function line", innermost first, of the one sample whose leaf is `leaf`.
