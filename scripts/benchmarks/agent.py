@@ -33,11 +33,11 @@ def cpu_seconds(pid):
 class Pair:
     """The same server twice, bare and preloaded, loaded in turns."""
 
-    def __init__(self, kind, AGENT):
+    def __init__(self, kind):
         self.bare, self.preloaded = kind(), kind()
         self.log = self.preloaded.folder / "agent.log"
         self.bare.start({})
-        self.preloaded.start(servers.preloaded(library, self.log, **kind.extra))
+        self.preloaded.start(servers.preloaded(AGENT, self.log, **kind.extra))
         servers.wait_until(self.bare.profiled, "no process that does the work")
         servers.wait_until(lambda: self.preloaded.profiled() in servers.agent_addresses(self.log), "no agent")
 
@@ -70,7 +70,7 @@ def bench_idle_servers(options, _folder):
     rows, figures, results = ([("", "throughput lost, median %", "of rounds", "CPU a request, median % more", "resident, MiB more")],
                               [], {})
     for name in ("nginx", "redis"):
-        pair = Pair(servers.SERVERS[name], AGENT)
+        pair = Pair(servers.SERVERS[name])
         try:
             more = (resident_kib(pair.preloaded.profiled()) - resident_kib(pair.bare.profiled())) / 1024
             pair.turns(1, 2)
@@ -93,7 +93,7 @@ def bench_watched(options, _folder):
     rows, figures, results = [("", "throughput lost, median %", "of rounds")], [], {}
     seconds = max(options["seconds"], 5)
     for name in servers.SERVERS:
-        pair = Pair(servers.SERVERS[name], AGENT)
+        pair = Pair(servers.SERVERS[name])
         lost, failed, wrong = [], 0, []
         try:
             pair.turns(1, 2)
