@@ -32,9 +32,9 @@ struct HeapProfilerOptions {
 
   // Samples a second at the most, on average of ten; 0: however many come. Beyond it the interval is
   // doubled until it is kept (to 2 GiB from the default), and the profile has the setting
-  // "interval_in_effect"; each sample is scaled by its own. A sample costs some 4 to 6 us: 250 of
-  // them are 0.15 % of a processor. Not with tcmalloc, which has one interval for all it knows.
-  std::int64_t samples_per_second_max = 250;
+  // "interval_in_effect"; each sample is scaled by its own. A sample costs some 4 to 6 us: 100 of
+  // them are 0.05 % of a processor. Not with tcmalloc, which has one interval for all it knows.
+  std::int64_t samples_per_second_max = 100;
 };
 
 enum class HeapColumns : std::uint8_t {

@@ -95,7 +95,10 @@ void* first_aligned_alloc(std::size_t alignment, std::size_t bytes) noexcept {
 
 // The rare half of each entry point: the countdown has ended, and `object` may be a sample.
 __attribute__((noinline)) void* counted(void* object, std::size_t bytes) noexcept {
-  if (object == nullptr) return object;
+  if (object == nullptr) {
+    recorder::count_up(bytes);
+    return object;
+  }
   const int shift = recorder::countdown_ended(bytes);
   if (shift != recorder::kNoSample) recorder::record_allocation(object, bytes, shift);
   return object;
@@ -182,7 +185,8 @@ VIGIL_EXPORT void* calloc(std::size_t count, std::size_t bytes) noexcept {
 VIGIL_EXPORT void* realloc(void* object, std::size_t bytes) noexcept {
   // Out before the allocator frees it: another thread may get the address at once. One that realloc then leaves where it
   // was, for want of memory, is not followed any more.
-  if (object != nullptr) (void)recorder::record_free(object);
+  if (recorder::heap_recorder.live.may_hold(object)) [[unlikely]]
+    forget(object);
   void* moved = next.realloc(object, bytes);
   return moved != nullptr && recorder::count_down(bytes) ? counted(moved, bytes) : moved;
 }

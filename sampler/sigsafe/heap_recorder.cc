@@ -127,7 +127,7 @@ int countdown_ended(std::uint64_t bytes) noexcept {
   countdown.left = exponential(next_random(countdown), interval);
   if (shift != kNoSample) return shift;
   // What was left was for something else: this allocation is the first of a new countdown.
-  if (bytes < countdown.left) {
+  if (bytes <= countdown.left) {
     countdown.left -= bytes;
     return kNoSample;
   }

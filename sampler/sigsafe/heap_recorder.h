@@ -101,12 +101,13 @@ struct HeapCountdown {
 extern constinit thread_local HeapCountdown heap_countdown
     __attribute__((tls_model("initial-exec")));
 
-// Whether the allocation of `bytes` must go through countdown_ended(). Cost: a load, a comparison, a store.
+// Whether the allocation of `bytes` must go through countdown_ended(), or back by count_up(): `left` is below zero then.
+// Cost: one subtraction in memory, and a branch on its borrow.
 [[gnu::always_inline]] inline bool count_down(std::uint64_t bytes) noexcept {
-  if (bytes >= heap_countdown.left) return true;
-  heap_countdown.left -= bytes;
-  return false;
+  return __builtin_sub_overflow(heap_countdown.left, bytes, &heap_countdown.left);
 }
+// There was no memory: nothing has been allocated.
+inline void count_up(std::uint64_t bytes) noexcept { heap_countdown.left += bytes; }
 
 // Draws the next countdown. Not negative: this allocation is a sample, taken at `base` << that, to be given to
 // record_allocation().

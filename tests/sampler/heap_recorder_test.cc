@@ -1,9 +1,11 @@
 // What runs inside malloc: the set of live samples, the countdown, the slots. Objects are made-up addresses.
 #include "sampler/sigsafe/heap_recorder.h"
 
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -96,6 +98,26 @@ TEST_CASE("live samples: full sets refuse, and nothing is lost or left") {
     if (!live->may_hold(object(i)) || !live->remove(object(i))) FAIL("object " << i);
   }
   CHECK(live_count(*live) == 0);
+}
+
+TEST_CASE("live samples: however many came and went, few that are alive take few pages") {
+  static constinit sigsafe::LiveSamples live;  // as the recorder's: zeros that nobody has written
+  const std::size_t page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  constexpr std::uintptr_t kAlive = 100;
+  for (std::uintptr_t i = 0; i < 50'000; ++i) {
+    if (!live.insert(object(i), 1, sigsafe::mark_of(i + 1, 2))) FAIL("object " << i);
+    if (i >= kAlive && !live.remove(object(i - kAlive))) FAIL("object " << i - kAlive);
+  }
+  const auto begin = reinterpret_cast<std::uintptr_t>(&live) / page * page;
+  std::vector<unsigned char> resident((sizeof(live) + 2 * page) / page);
+  REQUIRE(::mincore(reinterpret_cast<void*>(begin), sizeof(live), resident.data()) == 0);
+  const auto pages = std::count_if(resident.begin(), resident.end(),
+                                   [](unsigned char each) { return (each & 1) != 0; });
+  // The filter, the smallest table's keys and values, and the ends of each that share a page with something else.
+  const std::size_t bytes =
+      sigsafe::kLiveFilterBytes + sigsafe::kLiveTables[0] * sigsafe::kLiveWays * 24;
+  CHECK(static_cast<std::size_t>(pages) <= bytes / page + 6);
+  CHECK(live_count(live) == kAlive);
 }
 
 TEST_CASE("live samples: threads that insert and remove at once, with a reader beside them") {
