@@ -93,10 +93,12 @@ class LiveSamples {
   void set_bucket(const void* object, std::uint64_t ticket, std::uint64_t bucket) noexcept {
     const std::uint64_t hashed = hash(object);
     for (std::size_t i = 0; i < kPlaces; ++i) {
+      // The ticket is in the word that is exchanged, so an object that came to the same address since is left alone. Read
+      // first: an exchange that fails has made the page one of ours, too.
+      std::atomic<std::uint64_t>& mark = entry_at(hashed, i).value->mark;
       std::uint64_t expected = mark_of(ticket, kBucketPending);
-      // The ticket is in the word that is exchanged, so an object that came to the same address since is left alone.
-      if (entry_at(hashed, i).value->mark.compare_exchange_strong(expected,
-                                                                  mark_of(ticket, bucket))) {
+      if (mark.load() == expected &&
+          mark.compare_exchange_strong(expected, mark_of(ticket, bucket))) {
         return;
       }
     }

@@ -120,6 +120,20 @@ TEST_CASE("live samples: however many came and went, few that are alive take few
   CHECK(live_count(live) == kAlive);
 }
 
+TEST_CASE("live samples: a bucket that comes after its object has gone makes no page ours") {
+  alignas(4096) static constinit sigsafe::LiveSamples live;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    // A write ends it.
+    if (::mprotect(&live, sizeof(live), PROT_READ) != 0) ::_exit(2);
+    for (std::uintptr_t i = 1; i < 1'000; ++i) live.set_bucket(object(i), i, 3);
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+}
+
 TEST_CASE("live samples: threads that insert and remove at once, with a reader beside them") {
   auto live = std::make_unique<sigsafe::LiveSamples>();
   std::atomic<bool> wrong{false};
