@@ -1,6 +1,7 @@
 #include "leakwatch/deadlock_watch.h"
 
 #include <algorithm>
+#include <array>
 
 #include <fmt/core.h>
 
@@ -38,10 +39,13 @@ bool contains(const std::vector<WaitCycle>& cycles, const WaitCycle& cycle) {
 // All of the tasks' threads, or the next kThreadsMax of them, and those of known deadlocks.
 std::vector<pid_t> DeadlockWatch::threads_to_look_at(std::span<const TaskInfo> live) {
   std::vector<pid_t> threads;
+  // 10,000 tasks of a few threads are not worth sorting: by its lowest bits, who was noted last.
+  std::array<pid_t, 64> noted{};
   for (const TaskInfo& task : live) {
-    // Tasks of one thread often stand together: 10,000 nested ones are not worth sorting.
-    const bool is_known = !threads.empty() && threads.back() == task.thread;
-    if (!task.waiting() && !is_known) threads.push_back(task.thread);
+    pid_t& same_bits = noted[static_cast<std::size_t>(task.thread) % noted.size()];
+    if (task.waiting() || same_bits == task.thread) continue;
+    same_bits = task.thread;
+    threads.push_back(task.thread);
   }
   std::sort(threads.begin(), threads.end());
   threads.erase(std::unique(threads.begin(), threads.end()), threads.end());

@@ -258,6 +258,9 @@ class TaskRegistry {
   std::uint32_t pop_free_from(FreeList& list);
   void push_free(std::uint32_t slot);
   std::optional<TaskInfo> read(std::uint32_t slot) const;
+  // Calls `use(slot)` for each slot that was ever in use.
+  template <typename Use>
+  void for_each_used(Use&& use) const;
   bool is_watched_as_gone(TaskId id) const;
   TaskId id_of(std::uint32_t slot, std::uint64_t generation) const;
   std::uint32_t slot_of(TaskId id) const;

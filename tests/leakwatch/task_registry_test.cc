@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <deque>
+#include <latch>
 #include <memory>
 #include <set>
 #include <thread>
@@ -123,6 +125,36 @@ TEST_CASE("the snapshot lists the oldest first") {
   REQUIRE(tasks.size() == 2);
   CHECK(tasks[0].label == "first");
   CHECK(tasks[1].label == "second");
+}
+
+TEST_CASE("all tasks are met once, however many each thread has") {
+  FakeClock clock;
+  TaskRegistry registry(clock, {.tasks_max = 1024});
+  const TaskLabel label = registry.intern("GET /");
+  constexpr int kThreads = 24;  // more than there are lists of free slots
+  std::latch begun(kThreads);
+  std::latch looked_at(1);
+  std::vector<std::thread> threads;
+  for (int number = 0; number < kThreads; ++number) {
+    threads.emplace_back([&, number] {
+      std::deque<Task> tasks;
+      for (int i = 0; i < number; ++i) tasks.emplace_back(registry, label);
+      begun.count_down();
+      looked_at.wait();
+      while (!tasks.empty()) tasks.pop_back();
+    });
+  }
+  begun.wait();
+  std::set<TaskId> met;
+  const auto tasks = registry.snapshot();
+  for (const TaskInfo& task : tasks) met.insert(task.id);
+  const TaskRegistry::Counters counters = registry.counters();
+  looked_at.count_down();
+  for (std::thread& thread : threads) thread.join();
+  CHECK(tasks.size() == kThreads * (kThreads - 1) / 2);
+  CHECK(met.size() == tasks.size());
+  CHECK(counters.live == tasks.size());
+  CHECK(counters.started == tasks.size());
 }
 
 TEST_CASE("a full table runs further tasks untracked, counts them, and recovers") {
