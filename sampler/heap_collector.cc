@@ -31,7 +31,7 @@ constexpr auto kDrainEvery = std::chrono::seconds(60);
 constexpr auto kAdaptEvery = std::chrono::seconds(1);
 // Samples that a second may have and has not had are there for a burst, of so many seconds' worth: a program that starts
 // and fills its caches is seen at the interval that was asked for.
-constexpr double kBurstSeconds = 10;
+constexpr double kBurstSeconds = 30;
 // Samples of less time say little of how many come in a second.
 constexpr auto kAdaptAfter = std::chrono::milliseconds(20);
 // Reading the module table costs some 0.1 ms.

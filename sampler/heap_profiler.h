@@ -30,7 +30,7 @@ struct HeapProfilerOptions {
   // allocation-heavy program.
   std::int64_t interval_bytes = 512 * 1024;
 
-  // Samples a second at the most, on average of ten; 0: however many come. Beyond it the interval is
+  // Samples a second at the most, on average of thirty; 0: however many come. Beyond it the interval is
   // doubled until it is kept (to 2 GiB from the default), and the profile has the setting
   // "interval_in_effect"; each sample is scaled by its own. A sample costs some 4 to 6 us: 100 of
   // them are 0.05 % of a processor. Not with tcmalloc, which has one interval for all it knows.
