@@ -5,6 +5,7 @@
 
 #include "tests/support/catch.h"
 #include "tests/support/demo.h"
+#include "tests/support/eventually.h"
 
 namespace vigil::test {
 namespace {
@@ -73,17 +74,17 @@ TEST_CASE("SIGTERM under load loses no accepted request and exits 0") {
     });
   }
   // Accepted before the signal, so owed an answer after it.
-  Background in_flight(demo.address(), "/sleep?ms=1000", 20);
-  demo.debug_get_until("/debug/tasks?format=json", "GET /sleep");
-  while (good < 50) std::this_thread::sleep_for(1ms);
-  while (count_of(demo.debug_get("/debug/tasks").body, "GET /sleep") < 20)
-    std::this_thread::yield();
+  Background in_flight(demo.address(), "/sleep?ms=3000", 20);
+  const bool all_accepted = eventually([&] {
+    return good >= 50 && count_of(demo.debug_get("/debug/tasks").body, "GET /sleep") == 20;
+  });
   const auto begin = std::chrono::steady_clock::now();
   demo.process().kill(SIGTERM);
   for (const HttpAnswer& answer : in_flight.join()) cut += answer.status == 200 ? 0 : 1;
   const Finished finished = demo.process().wait(20s);
   const auto took = std::chrono::steady_clock::now() - begin;
   for (std::thread& client : clients) client.join();
+  CHECK(all_accepted);
   CHECK(cut == 0);
   CHECK(finished.exit_status == 0);
   CHECK(took < 5s);

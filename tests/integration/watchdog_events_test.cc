@@ -25,6 +25,7 @@ TEST_CASE("a stuck handler whose client is gone is called abandoned, its twin is
   const std::string text = demo.debug_get_until("/debug/leakwatch", "GET /stuck, abandoned");
   demo.debug_get_until("/debug/leakwatch", "GET /sleep, ");
   const json page = json::parse(demo.debug_get("/debug/leakwatch?format=json").body);
+  REQUIRE(demo.process().wait_for_err("handler stuck", 2));  // the page may have them first
   demo.post("/release");
   stays.join();
   CHECK(text.find("GET /stuck, abandoned (its client is gone), ") != std::string::npos);
@@ -79,6 +80,7 @@ TEST_CASE("more tasks, threads and descriptors than their watermarks are said on
   const std::string text = demo.debug_get_until("/debug/leakwatch", "tasks, more than 5");
   demo.debug_get_until("/metrics", "vigil_watchdog_watermarks_total 3");
   const json page = json::parse(demo.debug_get("/debug/leakwatch?format=json").body);
+  REQUIRE(demo.process().wait_for_err("\"msg\":\"high watermark\"", 3));
   demo.post("/release");
   stuck.join();
   const std::string log = demo.process().err();

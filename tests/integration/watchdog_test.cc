@@ -117,6 +117,7 @@ TEST_CASE(
   demo.debug_get_until("/debug/leakwatch", "20 tasks hang here");
   const std::string text = demo.debug_get_until("/debug/leakwatch", "since then: same frames for");
   const json page = json::parse(demo.debug_get("/debug/leakwatch?format=json").body);
+  REQUIRE(demo.process().wait_for_err("\"msg\":\"handler stuck\"", 2));
   const std::string log = demo.process().err();
   holder.join();
   waiting.join();

@@ -152,9 +152,12 @@ std::string TestServer::get(const std::string& target) {
 }
 
 RawClient TestServer::connect_idle() {
+  const std::uint64_t before = stats().connections.idle;
   RawClient client = connect();
   client.send(get_request("/hello"));
   REQUIRE(client.read_response().status == 200);
+  // The answer is out before its connection is at rest.
+  REQUIRE(eventually([&] { return stats().connections.idle > before; }));
   return client;
 }
 

@@ -129,11 +129,15 @@ TEST_CASE("TLS: a port of HTTP/2's alone: no HTTP/1.1 by ALPN, and 400 for who c
 
 TEST_CASE("P5.8: no renegotiation, no compression") {
   TlsServer server;
-  const Finished client = run(
-      {"bash", "-c",
-       "{ printf 'GET /hello HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'; sleep 0.3; echo R; sleep 0.3; } | "
-       "openssl s_client -tls1_2 -connect " +
-           format_host_port((*server.server)->endpoint()) + " 2>&1"});
+  const Finished client =
+      run({"bash", "-c",
+           // An R alone asks for a renegotiation: behind the answer, so that it comes alone.
+           "coproc client { openssl s_client -tls1_2 -connect " +
+               format_host_port((*server.server)->endpoint()) +
+               " 2>&1; }; exec 3>&${client[1]} 4<&${client[0]};"
+               "printf 'GET /hello HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3;"
+               "while IFS= read -r -t 10 line <&4; do"
+               "  echo \"$line\"; if [[ $line == hello* ]]; then echo R >&3; fi; done"});
   CHECK(client.out.find("hello") != std::string::npos);
   CHECK(client.out.find("Compression: NONE") != std::string::npos);
   CHECK(client.out.find("RENEGOTIATING") != std::string::npos);
@@ -421,6 +425,7 @@ TEST_CASE("P4.1: a shutdown tells idle TLS connections that it is the end") {
   TlsServer server;
   TlsClient idle = server.connect();
   REQUIRE(serves(server, idle));
+  REQUIRE(eventually([&] { return server.stats().connections.idle == 1; }));
   const ShutdownReport report = (*server.server)->shutdown(in(5s));
   CHECK(report.complete());
   CHECK(report.closed_idle == 1);
