@@ -19,6 +19,7 @@
 #include "endpoints/locks.h"
 #include "endpoints/metrics.h"
 #include "endpoints/overview.h"
+#include "endpoints/page_deadline.h"
 #include "endpoints/process.h"
 #include "endpoints/profile_ring.h"
 #include "endpoints/profiles.h"
@@ -236,43 +237,12 @@ void write_page(http::ResponseWriter& response, const Page& page) {
   if (!whole) throw http::AbortHandler{};
 }
 
-// How long a page may take to be made, beyond the seconds of its capture. Nearly all are made in
-// milliseconds; the first profile of a program of 500 MB reads symbols for 40 s of CPU, two minutes
-// where others have the processors (scripts/bench curves --only=binary).
-constexpr Duration kMakingMax = std::chrono::minutes(5);
-
 Duration capture_seconds(const http::Request& request, const Services& services) {
   const auto text = request.query("seconds");
   // A fraction is what only some pages take; to the others it is no number.
   const auto seconds = fractional_seconds_parameter(text.value_or(""), services.seconds_max);
   return seconds ? *seconds : std::chrono::seconds(kCaptureSecondsDefault);
 }
-
-// The client has the listener's time to read a page that is there; what making it takes is not the
-// client's.
-//
-//     begin ── capture, kMakingMax ──▶ made ── the listener's write timeout ──▶ cut
-//
-// A page that is streamed is made while it is read, and keeps the first deadline.
-class PageDeadline {
- public:
-  PageDeadline(http::ResponseWriter& response, const http::Request& request, Clock& clock,
-               Duration capture)
-      : response_(response), clock_(clock), limited_(request.deadline() != kNoDeadline) {
-    if (!limited_) return;
-    to_read_ = request.deadline() - clock.now();
-    response_.set_write_deadline(request.deadline() + capture + kMakingMax);
-  }
-  void made(const Page& page) {
-    if (limited_ && !page.stream) response_.set_write_deadline(clock_.now() + to_read_);
-  }
-
- private:
-  http::ResponseWriter& response_;
-  Clock& clock_;
-  const bool limited_;
-  Duration to_read_{0};
-};
 
 // A profile without filters would answer with everything, and be taken for what was asked for.
 Result<void> refuse_filters(const PageEntry& entry, const http::QueryParams& query) {

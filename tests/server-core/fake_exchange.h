@@ -22,7 +22,7 @@ class FakeTransport final : public http::RequestTransport {
   const http::HeaderMap& trailers() const override { return trailers_; }
   HostPort remote_address() const override { return {"127.0.0.1", 4711}; }
   std::stop_token stop_token() override { return stop.get_token(); }
-  MonotonicTime write_deadline() const override { return kNoDeadline; }
+  MonotonicTime write_deadline() const override { return deadline; }
   MonotonicTime read_deadline() const override { return kNoDeadline; }
   http::RouteAdmission enter_route(http::HandlerProfile&, leakwatch::TaskId) override {
     return http::RouteAdmission::kRun;
@@ -30,6 +30,7 @@ class FakeTransport final : public http::RequestTransport {
 
   std::string body;
   std::stop_source stop;
+  MonotonicTime deadline = kNoDeadline;  // for the response's last byte
 
  private:
   http::HeaderMap trailers_;
@@ -50,7 +51,7 @@ class FakeResponse final : public http::ResponseWriter {
     sent = true;
     return {};
   }
-  void set_write_deadline(MonotonicTime) override {}
+  void set_write_deadline(MonotonicTime deadline) override { write_deadline = deadline; }
   void set_read_deadline(MonotonicTime deadline) override { read_deadline = deadline; }
   bool head_sent() const override { return sent; }
   bool reset() override {
@@ -70,6 +71,7 @@ class FakeResponse final : public http::ResponseWriter {
   std::string body;
   bool sent = false;
   MonotonicTime read_deadline = kNoDeadline;
+  MonotonicTime write_deadline = kNoDeadline;
 
  private:
   http::HeaderMap headers_;
