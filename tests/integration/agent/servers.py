@@ -165,7 +165,7 @@ class Nginx(Server):
 class Redis(Server):
     name = "redis"
     extra = {}
-    REQUESTS = 50_000
+    REQUESTS = 10_000
 
     def command(self):
         return ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
