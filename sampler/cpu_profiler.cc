@@ -52,7 +52,7 @@ class Capture {
 
  private:
   void take(const sigsafe::Slot& slot, MonotonicTime now);
-  void take_lost_credit(MonotonicTime now);
+  void take_unsampled(MonotonicTime now);
   void refresh_modules(MonotonicTime now);
 
   Clock& clock_;
@@ -86,7 +86,7 @@ void Capture::refresh_modules(MonotonicTime now) {
 
 void Capture::take(const sigsafe::Slot& slot, MonotonicTime now) {
   const RegisterSet registers = registers_of(slot);
-  const std::int64_t weight = slot.weight + timers_->take_credit(slot.tid);
+  const std::int64_t weight = timers_->count(slot.tid, slot.weight);
   if (slot.stack_bytes == 0) samples_without_stack_ += weight;
   Stack stack = unwinder_.unwind(registers, stack_of(slot), kFramesMax);
   if (stack.end != StackEnd::kComplete) stacks_truncated_ += weight;
@@ -102,10 +102,9 @@ void Capture::step(MonotonicTime now) {
   samples_.settle(now);
 }
 
-// Threads that ran, ended and were never sampled: their time is in the sum, without a stack.
-void Capture::take_lost_credit(MonotonicTime now) {
-  timers_->forget_credits();
-  const std::int64_t weight = timers_->lost_credit();
+// What threads used that ended unseen, or behind their last sample, is in the sum, without a stack.
+void Capture::take_unsampled(MonotonicTime now) {
+  const std::int64_t weight = timers_->unsampled(static_cast<std::int64_t>(session_->lost()));
   if (weight == 0) return;
   samples_without_stack_ += weight;
   samples_.add(samples_.cell_of({}, {}, {}), {weight, weight * period_ns_}, now);
@@ -118,7 +117,7 @@ StackProfile Capture::finish() {
   session_->close();
   const MonotonicTime now = clock_.now();
   session_->drain([&](const sigsafe::Slot& slot) { take(slot, now); });
-  take_lost_credit(now);
+  take_unsampled(now);
 
   StackProfile profile;
   profile.name = "profile";

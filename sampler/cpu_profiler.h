@@ -43,14 +43,18 @@ class CpuProfiler {
   // deadline or until `stop` is requested, whichever is first; wakes at once for the latter, and
   // returns what it has by then. Threads are looked for every 10 ms, and what a new one has used by
   // then is made up for by the weight of its first sample; a thread that lives less than that is
-  // seen with the probability of its share of that time.
+  // seen with the probability of its share of that time. On a machine that is full the collector
+  // gets to look later. What threads used that came and went unseen, or between their last sample
+  // and their end, is known from the process's own CPU clock, and counted without a stack.
   //
   // The profile: types samples/count and cpu/nanoseconds, period 1e9 / hz cpu nanoseconds; one
   // sample for each distinct stack and set of labels. Counters: samples_lost (no free slot),
   // samples_without_stack, stacks_truncated (walks that did not reach the thread's first frame),
-  // threads_unsampled (no timer could be made), threads_blocking_signal (have the signal blocked), collector_cpu_ns, and those of SampleTable. Errors: invalid_argument (hz), busy (kSessionsMax
-  // captures run already), unsupported (no CPU timers here). Cost: about 3 us for the sampled
-  // thread a sample, 15 us for the collector.
+  // threads_unsampled (no timer could be made), threads_blocking_signal (have the signal blocked),
+  // collector_cpu_ns, and those of SampleTable.
+  //
+  // Errors: invalid_argument (hz), busy (kSessionsMax captures run already), unsupported (no CPU
+  // timers here). Cost: about 3 us for the sampled thread a sample, 15 us for the collector.
   Result<StackProfile> profile(const CpuProfileOptions& options, std::stop_token stop);
 
  private:

@@ -4,6 +4,8 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <numeric>
+#include <utility>
 
 #include "sampler/proc_thread.h"
 
@@ -19,6 +21,13 @@ namespace {
 // pthread_t. CPUCLOCK_PERTHREAD (4) | CPUCLOCK_SCHED (2), include/linux/posix-timers.h.
 clockid_t cpu_clock_of(pid_t tid) {
   return static_cast<clockid_t>(~static_cast<unsigned>(tid) << 3 | 6u);
+}
+
+// Nothing: there is no such thread any more.
+std::optional<std::int64_t> read_ns(clockid_t clock) {
+  timespec time{};
+  if (clock_gettime(clock, &time) != 0) return std::nullopt;
+  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
 
 timespec to_timespec(std::chrono::nanoseconds duration) {
@@ -53,95 +62,113 @@ CpuTimers::CpuTimers(int signal_number, std::uint64_t value, std::chrono::nanose
       random_(std::random_device()()),
       half_tick_(tick_length() / 2) {}
 
-CpuTimers::~CpuTimers() { disarm(); }
+CpuTimers::~CpuTimers() {
+  for (const auto& [tid, thread] : threads_) {
+    if (thread.timer) timer_delete(*thread.timer);
+  }
+}
+
+void CpuTimers::forget(const Thread& gone) {
+  if (gone.timer) timer_delete(*gone.timer);
+  ended_sampled_ += gone.sampled;
+}
 
 void CpuTimers::disarm() {
-  for (const auto& [tid, timer] : timers_) timer_delete(timer);
-  timers_.clear();
+  const std::int64_t process_cpu_ns = read_ns(CLOCK_PROCESS_CPUTIME_ID).value_or(0);
+  std::int64_t live_cpu_ns = 0;
+  for (auto entry = threads_.begin(); entry != threads_.end();) {
+    auto& [tid, thread] = *entry;
+    const auto used = read_ns(cpu_clock_of(tid));
+    if (!used) {
+      forget(thread);
+      entry = threads_.erase(entry);
+      continue;
+    }
+    live_cpu_ns += *used - thread.cpu_ns_before;
+    if (thread.timer) timer_delete(*thread.timer);
+    thread.timer.reset();
+    ++entry;
+  }
+  ended_cpu_ns_ = process_cpu_ns - process_cpu_ns_before_ - live_cpu_ns;
 }
 
-std::int64_t CpuTimers::take_credit(pid_t tid) {
-  const auto node = credits_.extract(tid);
-  return node.empty() ? 0 : node.mapped();
+std::int64_t CpuTimers::count(pid_t tid, std::int64_t weight) {
+  const auto found = threads_.find(tid);
+  if (found == threads_.end()) {
+    ended_sampled_ += weight;
+    return weight;
+  }
+  weight += std::exchange(found->second.credit, 0);
+  found->second.sampled += weight;
+  return weight;
 }
 
-void CpuTimers::drop_credit(pid_t tid) { lost_credit_ += take_credit(tid); }
-
-void CpuTimers::forget_credits() {
-  while (!credits_.empty()) drop_credit(credits_.begin()->first);
+std::int64_t CpuTimers::unsampled(std::int64_t lost) const {
+  const std::int64_t of_ended = ended_cpu_ns_ / period_.count() - ended_sampled_ - lost;
+  return std::accumulate(
+      threads_.begin(), threads_.end(), std::max(of_ended, std::int64_t{0}),
+      [](std::int64_t sum, const auto& entry) { return sum + entry.second.credit; });
 }
 
 std::size_t CpuTimers::blocking() const {
   return static_cast<std::size_t>(
-      std::count_if(timers_.begin(), timers_.end(), [this](const auto& entry) {
+      std::count_if(threads_.begin(), threads_.end(), [this](const auto& entry) {
+        if (!entry.second.timer) return false;
         const auto status = read_thread_status(entry.first);
         return status && status->blocks(signal_number_);
       }));
 }
 
-void CpuTimers::arm(pid_t tid, Met met) {
-  // A thread that begins later gets its timer before it can have restricted itself.
+void CpuTimers::arm(pid_t tid, Met met, Thread& thread) {
+  const auto used = read_ns(cpu_clock_of(tid));
+  if (!used) return;  // gone already
   if (met == Met::kAtStart) {
+    thread.cpu_ns_before = *used;
+    // A thread that begins later gets its timer before it can have restricted itself.
     const auto status = read_thread_status(tid);
     if (status && status->calls == ThreadStatus::Calls::kStrict) {
-      refused_.emplace(tid, EPERM);
-      ++refused_total_;
+      ++refused_;
       return;
     }
   }
-  const std::optional<timer_t> made = make_cpu_timer(tid, signal_number_, value_);
-  if (!made) {
-    // EINVAL: the thread is gone already, nothing was missed that could have been seen.
-    const int reason = errno;
-    refused_.emplace(tid, reason);
-    if (reason != EINVAL && reason != ESRCH) ++refused_total_;
+  thread.timer = make_cpu_timer(tid, signal_number_, value_);
+  if (!thread.timer) {
+    // EINVAL: the thread is gone.
+    if (errno != EINVAL && errno != ESRCH) ++refused_;
     return;
   }
-  const timer_t timer = *made;
-  try {
-    timers_.emplace(tid, timer);
-  } catch (...) {  // nobody would know of it
-    timer_delete(timer);
-    throw;
-  }
-  timespec clock{};
-  if (clock_gettime(cpu_clock_of(tid), &clock) != 0) {  // gone meanwhile
-    timer_delete(timer);
-    timers_.erase(tid);
-    refused_.emplace(tid, ESRCH);
-    return;
-  }
-  const std::int64_t used = std::int64_t{clock.tv_sec} * 1'000'000'000 + clock.tv_nsec;
   const std::int64_t period = period_.count();
   // An expiry is delivered at the next tick, and those of a thread's last tick never are: on average
   // half a tick of each life. A thread whose begin we know has its expiries earlier by as much.
-  const std::int64_t begin = met == Met::kAtStart ? used : -half_tick_.count();
+  const std::int64_t begin = met == Met::kAtStart ? *used : -half_tick_.count();
   std::uniform_int_distribution<std::int64_t> phase(1, period);
   const std::int64_t first = begin + phase(random_);
-  const std::int64_t missed = used < first ? 0 : (used - first) / period + 1;
-  if (missed > 0) credits_[tid] = missed;
+  thread.credit = *used < first ? 0 : (*used - first) / period + 1;
   // Absolute, and in the future: a timer that had expired when it is set would send its signal at
   // once, to a thread that may be asleep.
   const itimerspec when{to_timespec(period_),
-                        to_timespec(std::chrono::nanoseconds(first + missed * period))};
-  timer_settime(timer, TIMER_ABSTIME, &when, nullptr);
+                        to_timespec(std::chrono::nanoseconds(first + thread.credit * period))};
+  timer_settime(*thread.timer, TIMER_ABSTIME, &when, nullptr);
 }
 
 void CpuTimers::follow(std::span<const pid_t> tids, pid_t excluded) {
-  const auto is_gone = [&](pid_t tid) {
-    return !std::binary_search(tids.begin(), tids.end(), tid);
-  };
-  std::erase_if(timers_, [&](const auto& entry) {
-    if (!is_gone(entry.first)) return false;
-    timer_delete(entry.second);
-    drop_credit(entry.first);
+  std::erase_if(threads_, [&](const auto& entry) {
+    if (std::binary_search(tids.begin(), tids.end(), entry.first)) return false;
+    forget(entry.second);
     return true;
   });
-  std::erase_if(refused_, [&](const auto& entry) { return is_gone(entry.first); });
   for (const pid_t tid : tids) {
-    if (tid != excluded && !timers_.contains(tid) && !refused_.contains(tid)) arm(tid, met_);
+    const auto [thread, is_new] = threads_.try_emplace(tid);
+    if (!is_new) continue;
+    if (tid != excluded) {
+      arm(tid, met_, thread->second);
+    } else {
+      thread->second.cpu_ns_before = read_ns(cpu_clock_of(tid)).value_or(0);
+    }
   }
-  met_ = Met::kSince;
+  if (std::exchange(met_, Met::kSince) == Met::kAtStart) {
+    process_cpu_ns_before_ = read_ns(CLOCK_PROCESS_CPUTIME_ID).value_or(0);
+  }
 }
 
 }  // namespace vigil::sampler

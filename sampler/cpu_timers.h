@@ -24,8 +24,9 @@ namespace vigil::sampler {
 std::optional<timer_t> make_cpu_timer(pid_t tid, int signal_number, std::uint64_t value);
 
 // Timers that send `signal_number` with `value` to the thread whose CPU time they measure, each
-// `period` of it. The timers end with the object, with the process, and are not inherited by a
-// forked child (timer_create(2)). Not thread-safe. Cost: three system calls a thread, once.
+// `period` of it, and an account of what that leaves out. The timers end with the object, with the
+// process, and are not inherited by a forked child (timer_create(2)). Not thread-safe. Cost: three
+// system calls a thread, once, and two at the end.
 class CpuTimers {
  public:
   CpuTimers(int signal_number, std::uint64_t value, std::chrono::nanoseconds period);
@@ -42,39 +43,46 @@ class CpuTimers {
   // the thread's credit.
   void follow(std::span<const pid_t> tids, pid_t excluded);
 
-  // Expiries that `tid` has missed, once: to be added to the weight of its first sample.
-  std::int64_t take_credit(pid_t tid);
-  // Credits of threads that are gone and of which none was taken.
-  std::int64_t lost_credit() const { return lost_credit_; }
+  // To be called with each sample: its weight, and the credit of its thread if it is the first.
+  std::int64_t count(pid_t tid, std::int64_t weight);
 
-  // Deletes all timers. Credits stay until they are taken, or lost.
+  // Deletes all timers, after the last follow().
   void disarm();
-  // No more samples will come: what credit is left is lost.
-  void forget_credits();
+  // After disarm() and the last count(): expiries that no sample stands for. Threads came and went
+  // between two calls of follow(), or ended behind their last tick; on a machine that is full both
+  // are longer times. So this is what the process has used by its own clock, less the threads that
+  // were there at the end and the samples of the others; and credits of threads that never ran
+  // again. `lost`: expiries that came, but had no slot.
+  std::int64_t unsampled(std::int64_t lost) const;
 
-  std::size_t armed() const { return timers_.size(); }
   // Threads that no timer could be made for (RLIMIT_SIGPENDING counts timers; seccomp may refuse),
   // or whose strict seccomp would have the signal's handler end them, each counted once.
-  std::size_t refused() const { return refused_total_; }
+  std::size_t refused() const { return refused_; }
   // Threads with a timer whose signal they block now: none of their time is sampled. Reads a file of /proc for each.
   std::size_t blocking() const;
 
  private:
+  struct Thread {
+    std::optional<timer_t> timer = {};  // none: refused, or the one that is excluded
+    std::int64_t cpu_ns_before = 0;     // what it had used when it came into the account
+    std::int64_t credit = 0;
+    std::int64_t sampled = 0;
+  };
   enum class Met : std::uint8_t { kAtStart, kSince };
-  void arm(pid_t tid, Met met);
-  void drop_credit(pid_t tid);
+  void arm(pid_t tid, Met met, Thread& thread);
+  void forget(const Thread& gone);
 
   int signal_number_;
   std::uint64_t value_;
   std::chrono::nanoseconds period_;
   std::minstd_rand random_;
-  std::map<pid_t, timer_t> timers_;
-  std::map<pid_t, int> refused_;  // thread -> errno: not tried again
-  std::size_t refused_total_ = 0;
+  std::map<pid_t, Thread> threads_;
+  std::size_t refused_ = 0;
   Met met_ = Met::kAtStart;
   std::chrono::nanoseconds half_tick_;
-  std::map<pid_t, std::int64_t> credits_;
-  std::int64_t lost_credit_ = 0;
+  std::int64_t process_cpu_ns_before_ = 0;
+  std::int64_t ended_cpu_ns_ = 0;  // of threads that have ended, from disarm() on
+  std::int64_t ended_sampled_ = 0;
 };
 
 }  // namespace vigil::sampler
