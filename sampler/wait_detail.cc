@@ -4,7 +4,6 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -122,26 +121,26 @@ LockWait read_write_lock_at(std::uintptr_t futex) {
   return {WaitKind::kReadWriteLock, futex, 0};
 }
 
-std::string path_of(int descriptor) {
+// What `descriptor` is open on: a path, "socket:[4711]"; empty if it is closed. Not by fstat(2), for
+// descriptor_restarts()'s reason.
+std::string target_of(int descriptor) {
   std::array<char, 512> path;
   const std::string link = fmt::format("/proc/self/fd/{}", descriptor);
   const ssize_t size = ::readlink(link.c_str(), path.data(), path.size());
   return size > 0 ? std::string(path.data(), static_cast<std::size_t>(size)) : std::string();
 }
 
-bool is_socket(int descriptor) {
-  struct stat about {};
-  return ::fstat(descriptor, &about) == 0 && S_ISSOCK(about.st_mode);
-}
+bool is_socket(std::string_view target) { return target.starts_with("socket:["); }
 
 // "socket 12, peer 10.0.0.7:5432", "file 3 (/var/log/x)".
 std::string descriptor_text(int descriptor) {
-  if (is_socket(descriptor)) {
+  const std::string target = target_of(descriptor);
+  if (is_socket(target)) {
     const std::string peer = socket_peer_text(descriptor);
     return peer.empty() ? fmt::format("socket {}", descriptor)
                         : fmt::format("socket {}, peer {}", descriptor, peer);
   }
-  return fmt::format("file {} ({})", descriptor, path_of(descriptor));
+  return fmt::format("file {} ({})", descriptor, target);
 }
 
 bool is_write(std::int64_t number) {
@@ -154,7 +153,7 @@ bool is_write(std::int64_t number) {
 WaitDetail transfer_wait(const ThreadSyscall& call) {
   WaitDetail wait;
   wait.descriptor = static_cast<int>(call.args[0]);
-  const bool socket = is_socket(wait.descriptor);
+  const bool socket = is_socket(target_of(wait.descriptor));
   const bool writes = is_write(call.number);
   wait.kind = socket ? (writes ? WaitKind::kSocketWrite : WaitKind::kSocketRead)
                      : (writes ? WaitKind::kFileWrite : WaitKind::kFileRead);

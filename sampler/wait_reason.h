@@ -31,7 +31,7 @@ int waiting_descriptor(const ThreadSyscall& call);
 
 // Whether calls on `fd` of this process are restarted: pipes, terminals and regular files are;
 // sockets without SO_RCVTIMEO and SO_SNDTIMEO are; what else there is (inotify, io_uring, …) may
-// not be, so the answer is no. Not pure: fstat(2) and getsockopt(2).
+// not be, so the answer is no. Not pure: stat(2) and getsockopt(2).
 bool descriptor_restarts(int fd);
 
 }  // namespace vigil::sampler
