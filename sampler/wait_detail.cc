@@ -121,8 +121,8 @@ LockWait read_write_lock_at(std::uintptr_t futex) {
   return {WaitKind::kReadWriteLock, futex, 0};
 }
 
-// What `descriptor` is open on: a path, "socket:[4711]"; empty if it is closed. Not by fstat(2), for
-// descriptor_restarts()'s reason.
+// What `descriptor` is open on: a path, "socket:[4711]"; empty if it is closed. By its link for
+// descriptor_status()'s reason.
 std::string target_of(int descriptor) {
   std::array<char, 512> path;
   const std::string link = fmt::format("/proc/self/fd/{}", descriptor);

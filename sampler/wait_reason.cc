@@ -2,14 +2,13 @@
 
 #include <linux/futex.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 
 #include <algorithm>
 #include <array>
 
-#include <fmt/core.h>
+#include "sampler/descriptor_status.h"
 
 namespace vigil::sampler {
 namespace {
@@ -182,13 +181,9 @@ int waiting_descriptor(const ThreadSyscall& call) {
 }
 
 bool descriptor_restarts(int fd) {
-  // Not by fstat(2): the descriptor is another thread's, which may be closing it, and ThreadSanitizer
-  // takes a call on it for a race with that.
-  std::array<char, 32> link{};
-  fmt::format_to_n(link.data(), link.size() - 1, "/proc/self/fd/{}", fd);
-  struct stat about {};
-  if (stat(link.data(), &about) != 0) return false;
-  switch (about.st_mode & S_IFMT) {
+  const auto about = descriptor_status(fd);
+  if (!about) return false;
+  switch (about->st_mode & S_IFMT) {
     case S_IFIFO:
     case S_IFCHR:
     case S_IFREG:

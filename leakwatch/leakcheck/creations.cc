@@ -10,6 +10,8 @@
 #include <atomic>
 #include <cerrno>
 
+#include "sampler/descriptor_status.h"
+
 // Defined by vigil::creation_stacks.
 extern "C" __attribute__((weak)) void vigil_creation_stacks_are_linked() noexcept;
 
@@ -133,10 +135,9 @@ void store_file_identity(Record& record, ResourceKind kind, std::uint64_t id) {
 
 bool is_same_file(const Record& record, ResourceKind kind, std::uint64_t id) {
   if (!is_descriptor(kind)) return true;
-  struct stat status {};
-  return ::fstat(static_cast<int>(id), &status) == 0 &&
-         record.device.load(std::memory_order_acquire) == status.st_dev &&
-         record.inode.load(std::memory_order_acquire) == status.st_ino;
+  const auto status = sampler::descriptor_status(static_cast<int>(id));
+  return status && record.device.load(std::memory_order_acquire) == status->st_dev &&
+         record.inode.load(std::memory_order_acquire) == status->st_ino;
 }
 
 }  // namespace
