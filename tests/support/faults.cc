@@ -83,13 +83,17 @@ struct Planned {
   std::atomic<Call> call;
   std::atomic<int> error;
   std::atomic<std::size_t> bytes_max;
-  std::atomic<std::uint64_t> n;
+  std::atomic<std::uint64_t> first;
+  std::atomic<std::uint64_t> times;
   std::atomic<std::uint64_t> calls;
 };
 constinit Planned planned{};
 
 CallOutcome nth_call(Call call) {
-  if (call != planned.call.load() || ++planned.calls != planned.n.load()) return {};
+  if (call != planned.call.load()) return {};
+  const std::uint64_t number = ++planned.calls;
+  const std::uint64_t first = planned.first.load();
+  if (number < first || number - first >= planned.times.load()) return {};
   return {planned.error.load(), planned.bytes_max.load()};
 }
 
@@ -97,7 +101,8 @@ FaultPlan set_planned(const Fault& fault, std::uint64_t n) {
   planned.call = fault.call;
   planned.error = fault.error;
   planned.bytes_max = fault.bytes_max;
-  planned.n = n;
+  planned.first = n;
+  planned.times = fault.times;
   planned.calls = 0;
   return nth_call;
 }

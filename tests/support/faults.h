@@ -76,9 +76,11 @@ struct Fault {
   Call call;
   int error;                                            // 0: it is short
   std::size_t bytes_max = static_cast<std::size_t>(1);  // then
+  std::uint64_t times = 1;                              // so many calls in a row
 };
 
-// The n-th call of that sort is as `fault` says, counted from here over all threads that are not Unharmed; n from 1.
+// The n-th call of that sort, and the next times - 1, are as `fault` says, counted from here over all threads that are
+// not Unharmed; n from 1.
 class FaultAt {
  public:
   FaultAt(const Fault& fault, std::uint64_t n);
