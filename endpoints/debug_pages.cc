@@ -155,13 +155,15 @@ Page DebugPages::page_for(const DebugRequest& request) const {
                 services_);
 }
 
-DebugResponse DebugPages::handle(const DebugRequest& request) const {
+DebugResponse DebugPages::handle(const DebugRequest& request) const try {
   Page page = page_for(request);
   DebugResponse response{.status = page.status, .headers = page_headers(page), .body = {}};
   if (request.method == "HEAD") return response;
   response.body = std::move(page.body);
   if (page.stream) collect(page, response.body);
   return response;
+} catch (const std::bad_alloc&) {
+  return {.status = 500, .headers = {}, .body = {}};  // without memory for a sentence
 }
 
 }  // namespace endpoints

@@ -91,8 +91,10 @@ class FaultAt {
   WithFaults plan_;
 };
 
-// The n to try after `n`: each one to 64, from there on steps of a sixteenth, so that a run of ten thousand calls is some
-// hundred and fifty runs.
-inline std::uint64_t next_fault(std::uint64_t n) { return n + (n < 64 ? 1 : n / 16); }
+// The n to try after `n`: each one to four times `part`, from there on steps of one in `part`, so that a run of ten thousand
+// calls is some hundred and fifty runs.
+inline std::uint64_t next_fault(std::uint64_t n, std::uint64_t part = 16) {
+  return n + (n < 4 * part ? 1 : n / part);
+}
 
 }  // namespace vigil::test
