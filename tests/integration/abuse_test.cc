@@ -1,24 +1,34 @@
 // The debug listener under clients that mean it badly, and a process that is stopped and continued: the
 // application's requests go on, and all is as before when they are gone.
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <ctime>
 #include <deque>
+#include <filesystem>
+#include <fstream>
+#include <string>
 #include <thread>
 
 #include "tests/support/catch.h"
 #include "tests/support/demo.h"
 #include "tests/support/raw_client.h"
+#include "tests/support/temporary_folder.h"
 
 namespace vigil::test {
 namespace {
 
 using namespace std::chrono_literals;
 
-// `count` requests of the application, one after the other: how many were right.
-int served(const Demo& demo, int count) {
+// `count` requests of the application, one after the other: how many were right. `slowest`: of them.
+int served(const Demo& demo, int count, Duration* slowest = nullptr) {
   int right = 0;
-  for (int i = 0; i < count; ++i) right += demo.get("/hello").body == "hello, world\n";
+  for (int i = 0; i < count; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    right += demo.get("/hello").body == "hello, world\n";
+    const Duration took = std::chrono::steady_clock::now() - begin;
+    if (slowest != nullptr) *slowest = std::max(*slowest, took);
+  }
   return right;
 }
 
@@ -33,6 +43,8 @@ bool debug_recovers(const Demo& demo) {
 
 TEST_CASE("P7.9: 200 debug clients that never read take nothing from the application") {
   Demo demo;
+  Duration before{};
+  CHECK(served(demo, 100, &before) == 100);
   std::deque<RawClient> clients;
   std::string requests;
   for (int i = 0; i < 200; ++i) {
@@ -43,7 +55,9 @@ TEST_CASE("P7.9: 200 debug clients that never read take nothing from the applica
     client.reset_on_close();
     client.send(requests);
   }
-  CHECK(served(demo, 100) == 100);
+  Duration beside{};
+  CHECK(served(demo, 100, &beside) == 100);
+  CHECK(beside < before + 500ms);
   clients.clear();
   CHECK(debug_recovers(demo));
   CHECK(served(demo, 100) == 100);
@@ -95,6 +109,31 @@ TEST_CASE("P9.5: a process that is stopped and continued all the time loses no r
   CHECK(profiles[0].status == 200);
   CHECK(profiles[0].body.size() > 100);
   CHECK(served(demo, 10) == 10);
+}
+
+// The demo with its stderr, where the log goes, on a disk that is full.
+std::string without_room_for_a_log(const TemporaryFolder& folder) {
+  const std::string path = folder / "demo";
+  std::ofstream(path) << "#!/bin/sh\nexec " << kDemoProgram << " \"$@\" 2>/dev/full\n";
+  std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  return path;
+}
+
+TEST_CASE(
+    "a full disk where the log goes: no request fails, and the stuck handler is on its page") {
+  const TemporaryFolder folder;
+  Demo demo({"--access-log=on", "--stuck-after=200ms"}, without_room_for_a_log(folder));
+  CHECK(served(demo, 100) == 100);
+  Background stuck(demo.address(), "/stuck", 1);
+  const std::string report = demo.debug_get_until("/debug/leakwatch", "wait_forever");
+  CHECK(report.find("GET /stuck") != std::string::npos);
+  demo.post("/release");
+  CHECK(stuck.join()[0].status == 200);
+  CHECK(served(demo, 100) == 100);
+  demo.process().kill(SIGTERM);
+  const Finished finished = demo.process().wait(30s);
+  CHECK(finished.exit_status == 0);
+  CHECK(finished.err.empty());  // it went where there was no room
 }
 
 }  // namespace

@@ -29,8 +29,9 @@ HostPort announced(const std::string& out, int index) {
 
 const char* const kDemoProgram = VIGIL_DEMO_PROGRAM;
 
-Demo::Demo(std::vector<std::string> flags, std::string program)
-    : process_(command_of(std::move(program), std::move(flags))) {
+Demo::Demo(std::vector<std::string> flags, std::string program,
+           std::map<std::string, std::string> environment)
+    : process_(command_of(std::move(program), std::move(flags)), std::move(environment)) {
   if (!process_.wait_for_out("listening on ", 2)) {
     throw std::runtime_error("vigil-demo did not start: " + process_.out() + process_.err());
   }

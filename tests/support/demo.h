@@ -1,6 +1,7 @@
 // The demo server as a child process on ports of its own, for integration tests.
 #pragma once
 
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,8 +20,9 @@ class Demo {
  public:
   // Starts vigil-demo with `flags` behind --listen=127.0.0.1:0 --debug=127.0.0.1:0 and waits until
   // it accepts. Throws std::runtime_error, with what it wrote, if it does not. `program`: another
-  // copy of the binary.
-  explicit Demo(std::vector<std::string> flags = {}, std::string program = kDemoProgram);
+  // copy of the binary. `environment`: added to this process's.
+  explicit Demo(std::vector<std::string> flags = {}, std::string program = kDemoProgram,
+                std::map<std::string, std::string> environment = {});
 
   Subprocess& process() { return process_; }
   const HostPort& address() const { return address_; }
