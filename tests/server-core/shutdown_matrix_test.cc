@@ -1,6 +1,7 @@
 // The shutdown matrix: a client in every state that a connection can be in (rows), when the server goes
 // down gently, when its deadline passes, and when it is closed in the middle of that (columns).
-// Nothing that was accepted is lost, nothing hangs, and the report is right.
+// Nothing that was accepted is lost, nothing hangs, and the report is right. Two more columns: the
+// client resets its connection, or sends no more, while the server goes on.
 //
 // The second signal to a process in all these states is in integration/shutdown_matrix_test.cc.
 #include <functional>
@@ -34,6 +35,8 @@ struct Conversation {
   std::function<void()> go_on;
   // What it then got, in words. Waits for the connection's end.
   std::function<std::string()> outcome;
+  // What it speaks through.
+  std::shared_ptr<RawClient> connection;
 };
 
 // The numbers of a ShutdownReport, those that are zero left out: "drained=1".
@@ -61,13 +64,16 @@ struct Row {
   // … and when it does not go on before the deadline.
   const char* cut;
   const char* forced;
+  // What it gets that sends no more, from a server that goes on.
+  const char* half_closed;
 };
 
-// The response to a request that was served, and that it was the connection's last.
+// The response to a request, whole, and that it was the connection's last.
 std::string last_response(RawClient& client, std::size_t body_bytes) {
   const RawResponse response = client.read_response();
   if (response.status == 0) return client.closed_within(5s) ? "nothing" : "open";
-  if (!response.complete || response.body.size() != body_bytes) return "truncated";
+  const bool whole = response.status != 200 || response.body.size() == body_bytes;
+  if (!response.complete || !whole) return "truncated";
   const std::string closed = response.header("connection") == "close" ? ", close" : "";
   return std::to_string(response.status) + closed + (client.closed_within(5s) ? "" : ", open");
 }
@@ -91,20 +97,20 @@ std::function<void()> then_send(const std::shared_ptr<RawClient>& client, std::s
 Conversation nothing_said(TestServer& server) {
   auto client = sending(server, "");
   return {[](const Now& now) { return now.fresh == 1; }, then_send(client, get_request("/hello")),
-          response_of(client, 6)};
+          response_of(client, 6), client};
 }
 
 Conversation half_head(TestServer& server) {
   auto client = sending(server, "GET /hello HTTP/1.1\r\nHost:");
   return {[](const Now& now) { return now.reading_head == 1; }, then_send(client, " x\r\n\r\n"),
-          response_of(client, 6)};
+          response_of(client, 6), client};
 }
 
 Conversation half_body(TestServer& server) {
   auto client =
       sending(server, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello");
   return {[](const Now& now) { return now.reading_body == 1; }, then_send(client, "world"),
-          response_of(client, 10)};
+          response_of(client, 10), client};
 }
 
 Conversation half_streamed_body(TestServer& server) {
@@ -112,13 +118,13 @@ Conversation half_streamed_body(TestServer& server) {
   auto client = sending(server, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: " +
                                     std::to_string(kBytes) + "\r\n\r\nhello");
   return {[](const Now& now) { return now.handling == 1; },
-          then_send(client, std::string(kBytes - 5, 'x')), response_of(client, kBytes)};
+          then_send(client, std::string(kBytes - 5, 'x')), response_of(client, kBytes), client};
 }
 
 Conversation in_handler(TestServer& server) {
   auto client = sending(server, get_request("/hold"));
   return {[](const Now& now) { return now.handling == 1; }, [&server] { server.gate.open(); },
-          response_of(client, 9)};
+          response_of(client, 9), client};
 }
 
 constexpr std::size_t kLargeBytes = 30'000'000;
@@ -126,7 +132,7 @@ constexpr std::size_t kLargeBytes = 30'000'000;
 Conversation handler_writes(TestServer& server) {
   auto client = sending(server, get_request("/big?n=" + std::to_string(kLargeBytes)), 4096);
   return {[&server](const Now& now) { return now.handling == 1 && server.stats().bytes_sent > 0; },
-          [] {}, response_of(client, kLargeBytes)};
+          [] {}, response_of(client, kLargeBytes), client};
 }
 
 // The handlers have ended; their responses wait for a slow reader.
@@ -146,12 +152,13 @@ Conversation engine_writes(TestServer& server) {
               if (!response.complete) return "truncated";
               ++whole;
             }
-          }};
+          },
+          client};
 }
 
 Conversation rests(TestServer& server) {
   auto client = std::make_shared<RawClient>(server.connect_idle());
-  return {[](const Now& now) { return now.idle == 1; }, [] {}, response_of(client, 0)};
+  return {[](const Now& now) { return now.idle == 1; }, [] {}, response_of(client, 0), client};
 }
 
 Conversation hijacked(TestServer& server) {
@@ -161,7 +168,7 @@ Conversation hijacked(TestServer& server) {
             client->send("the end");
             client->half_close();
           },
-          [client] { return client->read_to_end(); }};
+          [client] { return client->read_to_end(); }, client};
 }
 
 Conversation websocket(TestServer& server) {
@@ -171,7 +178,8 @@ Conversation websocket(TestServer& server) {
           [client] {
             const int code = client->read_frame().code();
             return std::to_string(code) + (client->ended() ? "" : ", open");
-          }};
+          },
+          std::shared_ptr<RawClient>(client, &client->raw())};
 }
 
 Conversation http2_stream(TestServer& server) {
@@ -184,7 +192,8 @@ Conversation http2_stream(TestServer& server) {
             std::string text = response.ended ? std::to_string(response.status) : "nothing";
             if (!client->reader.goaways().empty()) text += ", goaway";
             return text + (closes ? "" : ", open");
-          }};
+          },
+          std::shared_ptr<RawClient>(client, &client->raw)};
 }
 
 Conversation http2_rests(TestServer& server) {
@@ -195,45 +204,50 @@ Conversation http2_rests(TestServer& server) {
             const bool closes = client->closes(5s);
             const bool told = !client->reader.goaways().empty();
             return std::string(told ? "goaway" : "nothing") + (closes ? "" : ", open");
-          }};
+          },
+          std::shared_ptr<RawClient>(client, &client->raw)};
 }
 
 Conversation half_handshake(TestServer& server) {
   auto client = sending(server, std::string("\x16\x03\x01\x02\x00\x01", 6));
   return {[](const Now& now) { return now.handshaking == 1; }, [] {},
-          [client] { return client->closed_within(8s) ? "nothing" : "open"; }};
+          [client] { return client->closed_within(8s) ? "nothing" : "open"; }, client};
 }
 
 Conversation tls_handler(TestServer& server) {
   std::shared_ptr<RawClient> client = std::make_shared<TlsClient>(server->endpoint());
   client->send(get_request("/hold"));
   return {[](const Now& now) { return now.handling == 1; }, [&server] { server.gate.open(); },
-          response_of(client, 9)};
+          response_of(client, 9), client};
 }
 
 // A connection whose last response did not say "close", because its head was out before the shutdown
 // began, and one of HTTP/2, is closed when it rests: it counts as idle then, beside its request.
 constexpr Row kPlain[] = {
-    {"new", nothing_said, "200, close", "drained=1", "nothing", "closed_idle=1"},
-    {"head", half_head, "200, close", "drained=1", "nothing", "closed_idle=1"},
-    {"body that the engine collects", half_body, "200, close", "drained=1", "nothing", "forced=1"},
+    {"new", nothing_said, "200, close", "drained=1", "nothing", "closed_idle=1", "nothing"},
+    {"head", half_head, "200, close", "drained=1", "nothing", "closed_idle=1", "nothing"},
+    {"body that the engine collects", half_body, "200, close", "drained=1", "nothing", "forced=1",
+     "nothing"},
     {"body that the handler reads", half_streamed_body, "200, close", "drained=1", "nothing",
-     "forced=1 running=1"},
-    {"handling", in_handler, "200, close", "drained=1", "nothing", "forced=1 running=1"},
+     "forced=1 running=1", "400, close"},
+    {"handling", in_handler, "200, close", "drained=1", "nothing", "forced=1 running=1", "200"},
     {"handler writes", handler_writes, "200", "drained=1 closed_idle=1", "truncated",
-     "forced=1 running=1"},
-    {"engine writes", engine_writes, "whole", "drained=1", "truncated", "forced=1"},
-    {"idle", rests, "nothing", "closed_idle=1", "nothing", "closed_idle=1"},
-    {"hijacked", hijacked, "the end", "hijacked_closed=1", "", "hijacked_forced=1 running=1"},
-    {"WebSocket", websocket, "1001", "hijacked_closed=1", "1001", "hijacked_forced=1 running=1"},
+     "forced=1 running=1", "200"},
+    {"engine writes", engine_writes, "whole", "drained=1", "truncated", "forced=1", "whole"},
+    {"idle", rests, "nothing", "closed_idle=1", "nothing", "closed_idle=1", "nothing"},
+    {"hijacked", hijacked, "the end", "hijacked_closed=1", "", "hijacked_forced=1 running=1", ""},
+    {"WebSocket", websocket, "1001", "hijacked_closed=1", "1001", "hijacked_forced=1 running=1",
+     "1005"},
     {"HTTP/2 stream", http2_stream, "200, goaway", "drained=1 closed_idle=1", "nothing, goaway",
-     "forced=1 running=1"},
-    {"HTTP/2 without a stream", http2_rests, "goaway", "closed_idle=1", "goaway", "closed_idle=1"},
+     "forced=1 running=1", "nothing"},
+    {"HTTP/2 without a stream", http2_rests, "goaway", "closed_idle=1", "goaway", "closed_idle=1",
+     "nothing"},
 };
 
 constexpr Row kTls[] = {
-    {"TLS handshake", half_handshake, "nothing", "", "nothing", "closed_idle=1"},
-    {"TLS, handling", tls_handler, "200, close", "drained=1", "nothing", "forced=1 running=1"},
+    {"TLS handshake", half_handshake, "nothing", "", "nothing", "closed_idle=1", "nothing"},
+    {"TLS, handling", tls_handler, "200, close", "drained=1", "nothing", "forced=1 running=1",
+     "200"},
 };
 
 void add_routes(Router& router) {
@@ -338,5 +352,28 @@ TEST_CASE("shutdown matrix: closed while it shuts down, it ends at once in every
     CHECK(took < 2s);
     CHECK((outcome == row.cut || outcome == row.served));
     CHECK(numbers_of(report) != "");
+  });
+}
+
+TEST_CASE("P3.6: a client that resets its connection leaves nothing behind, in every state") {
+  for_each_row([](const Row&, Cell& cell) {
+    cell.client.connection->reset_on_close();
+    cell.client.connection->close();
+    // A handler that holds does not look at its stop token.
+    cell.server().gate.open();
+    CHECK(eventually([&] { return cell.server().stats().connections.open() == 0; }));
+  });
+}
+
+TEST_CASE("a client that sends no more gets what it has asked for, or the end, in every state") {
+  for_each_row([](const Row& row, Cell& cell) {
+    cell.client.connection->half_close();
+    if (std::string_view(row.half_closed) == "nothing") {
+      // The end comes by itself. A connection of HTTP/2 has its streams in both directions: it ends as a whole.
+      const auto seen = [&] { return !cell.client.in_state(cell.server().stats().connections); };
+      CHECK(eventually(seen));
+    }
+    cell.server().gate.open();
+    CHECK(cell.client.outcome() == row.half_closed);
   });
 }
