@@ -206,7 +206,7 @@ void sample_through(std::span<const Fault> faults) {
 std::string name_of_known_function() {
   try {
     Modules modules;
-    if (Result<void> read = modules.refresh(); !read) return "[" + read.error().message() + "]";
+    if (const auto read = modules.refresh(); !read) return "[" + read.error().message() + "]";
     auto symbolizer = Symbolizer::create({});
     if (!symbolizer) return "[" + symbolizer.error().message() + "]";
     const auto entry = reinterpret_cast<std::uintptr_t>(::dlsym(RTLD_DEFAULT, "epoll_create1"));
