@@ -39,6 +39,23 @@ constinit std::atomic<int> g_owned_signal{0};
 // Held from install() to the destructor.
 constinit std::atomic<bool> g_installed{false};
 
+// The right to install a channel, which ends early with whatever ends install() early: an error, or
+// std::bad_alloc.
+class Claim {
+ public:
+  Claim() = default;
+  ~Claim() {
+    if (!kept_) g_installed.store(false);
+  }
+  Claim(const Claim&) = delete;
+  Claim& operator=(const Claim&) = delete;
+  // From here on it is the channel's.
+  void keep() { kept_ = true; }
+
+ private:
+  bool kept_ = false;
+};
+
 // A child of fork(2) has no collector that would read its tables, and can install a channel of its own. The handler
 // stays on its signal, inert.
 void have_children_begin_anew() {
@@ -142,6 +159,10 @@ Tables* map_tables(std::uint32_t captures, std::uint32_t samples) {
   return tables;
 }
 
+struct UnmapTables {
+  void operator()(Tables* tables) const { munmap(tables, tables->mapping_bytes); }
+};
+
 // Whether a signal of ours may still be on its way to some thread.
 bool may_be_pending(const Tables& tables) {
   if (tables.timers_armed.load() != 0) return true;
@@ -170,38 +191,36 @@ Result<std::unique_ptr<SignalChannel>> SignalChannel::install(const SignalChanne
   if (g_installed.exchange(true)) {
     return Error(ErrorCode::kBusy, "the sampler's signal handler is installed already");
   }
+  Claim claim;
   have_children_begin_anew();
-  const auto give_up = [](Error error) {
-    g_installed.store(false);
-    return error;
-  };
   const std::optional<int> number = choose_signal();
   if (!number) {
-    return give_up(
-        Error(ErrorCode::kBusy,
-              "no free real-time signal: the program has a handler on every one of them"));
+    return Error(ErrorCode::kBusy,
+                 "no free real-time signal: the program has a handler on every one of them");
   }
-  Tables* tables =
-      map_tables(options.capture_slots,
-                 options.sample_slots != 0 ? options.sample_slots : default_sample_slots());
-  if (tables == nullptr) return give_up(Error::from_errno("mmap", errno));
+  const std::uint32_t samples =
+      options.sample_slots != 0 ? options.sample_slots : default_sample_slots();
+  std::unique_ptr<Tables, UnmapTables> tables(map_tables(options.capture_slots, samples));
+  if (!tables) return Error::from_errno("mmap", errno);
   tables->pid = getpid();
   tables->signal_number = *number;
   tables->main_stack_end.store(read_main_stack_end());
-  sigsafe::exchange_tables(tables);
+  std::unique_ptr<SignalChannel> channel(new SignalChannel(*number));
+  sigsafe::exchange_tables(tables.get());
   if (Result<void> set = set_handler(*number); !set) {
     sigsafe::exchange_tables(nullptr);
-    munmap(tables, tables->mapping_bytes);
-    return give_up(std::move(set).error().with_context("cannot install the sampler's handler"));
+    return std::move(set).error().with_context("cannot install the sampler's handler");
   }
   g_owned_signal.store(*number);
-  return std::unique_ptr<SignalChannel>(new SignalChannel(*number, tables));
+  channel->tables_ = tables.release();
+  claim.keep();
+  return channel;
 }
 
-SignalChannel::SignalChannel(int signal_number, Tables* tables)
-    : signal_number_(signal_number), tables_(tables) {}
+SignalChannel::SignalChannel(int signal_number) : signal_number_(signal_number) {}
 
 SignalChannel::~SignalChannel() {
+  if (tables_ == nullptr) return;  // install() has not come to its end
   KernelSigaction action{};
   const bool ours =
       get_disposition(signal_number_, action) == 0 && action.handler == &sigsafe::on_signal;

@@ -63,10 +63,10 @@ class SignalChannel {
   sigsafe::Tables& tables() { return *tables_; }
 
  private:
-  SignalChannel(int signal_number, sigsafe::Tables* tables);
+  explicit SignalChannel(int signal_number);
 
   int signal_number_;
-  sigsafe::Tables* tables_;
+  sigsafe::Tables* tables_ = nullptr;  // null until install() has come to its end
 };
 
 }  // namespace vigil::sampler
