@@ -1,6 +1,7 @@
 #include "sampler/memory_reader.h"
 
 #include <cstring>
+#include <new>
 
 #include "sampler/sigsafe/self_memory.h"
 
@@ -14,7 +15,8 @@ bool read_memory(std::uintptr_t address, std::span<std::byte> into) noexcept {
   return read_memory_prefix(address, into) == into.size();
 }
 
-const PageCache::Page* PageCache::page_at(std::uintptr_t page_address) {
+// Does not throw: libunwind calls this with a lock of its own, which an exception would leave taken.
+const PageCache::Page* PageCache::page_at(std::uintptr_t page_address) noexcept try {
   if (last_page_ != nullptr && last_address_ == page_address) return last_page_;
   auto found = pages_.find(page_address);
   if (found == pages_.end()) {
@@ -26,9 +28,11 @@ const PageCache::Page* PageCache::page_at(std::uintptr_t page_address) {
   last_address_ = page_address;
   last_page_ = found->second.get();
   return last_page_;
+} catch (const std::bad_alloc&) {
+  return nullptr;
 }
 
-std::optional<std::uint64_t> PageCache::read_word(std::uintptr_t address) {
+std::optional<std::uint64_t> PageCache::read_word(std::uintptr_t address) noexcept {
   constexpr std::size_t kWord = sizeof(std::uint64_t);
   if (address > UINTPTR_MAX - kWord) return std::nullopt;
   const std::uintptr_t page_address = address / kPageBytes * kPageBytes;

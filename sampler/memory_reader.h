@@ -52,9 +52,9 @@ class PageCache {
   // no useful recency, and refilling costs 0.4 us a page.
   explicit PageCache(std::size_t pages_max = kPagesMaxDefault) : pages_max_(pages_max) {}
 
-  // The 8 bytes at `address`, any alignment; they may lie on two pages. Nothing if unreadable.
-  // Cost: about 10 ns when cached.
-  std::optional<std::uint64_t> read_word(std::uintptr_t address);
+  // The 8 bytes at `address`, any alignment; they may lie on two pages. Nothing if unreadable, or
+  // without memory for a page: read_object() needs none. Cost: about 10 ns when cached.
+  std::optional<std::uint64_t> read_word(std::uintptr_t address) noexcept;
 
   void clear();
   std::size_t size() const { return pages_.size(); }
@@ -65,7 +65,7 @@ class PageCache {
   struct Page {
     std::byte bytes[kPageBytes];
   };
-  const Page* page_at(std::uintptr_t page_address);
+  const Page* page_at(std::uintptr_t page_address) noexcept;
 
   std::size_t pages_max_;
   std::unordered_map<std::uintptr_t, std::unique_ptr<Page>> pages_;

@@ -69,7 +69,8 @@ struct Walk {
   StepReads reads;
 };
 
-// For unw_create_addr_space(); a Walk is the argument of unw_init_remote().
+// For unw_create_addr_space(). None of them throws: libunwind calls them with its cache's lock, which
+// would stay taken, and every walk after that would wait for it. A Walk is the argument of unw_init_remote().
 unw_accessors_t walk_accessors();
 
 // A word of the copy, of a module as it is mapped, or of other memory as it is now; nothing if it
