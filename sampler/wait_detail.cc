@@ -162,15 +162,23 @@ WaitDetail transfer_wait(const ThreadSyscall& call) {
   return wait;
 }
 
+// Whether it is where it was captured, as far as the kernel counts. If it is not, what its call's
+// arguments point to may be anything by now: a stack that other calls use.
+bool has_stayed(const ThreadStack& thread) {
+  return !thread.times || read_thread_times(thread.tid) == thread.times;
+}
+
 // The descriptors of a poll, the first few of them.
-WaitDetail poll_wait(const ThreadSyscall& call) {
+WaitDetail poll_wait(const ThreadStack& thread) {
   constexpr std::uint64_t kShown = 4;
+  const ThreadSyscall& call = thread.call;
   WaitDetail wait{.kind = WaitKind::kPoll, .text = std::string(syscall_name(call.number))};
   if (call.number != SYS_poll && call.number != SYS_ppoll) return wait;
   std::array<pollfd, kShown> polled{};
   const auto count = std::min(call.args[1], kShown);
   const auto into = std::span(polled).first(count);
   if (count == 0 || !read_memory(call.args[0], std::as_writable_bytes(into))) return wait;
+  if (!has_stayed(thread)) return wait;
   wait.text = "poll of";
   for (const pollfd& one : into) wait.text += " " + descriptor_text(one.fd) + ";";
   wait.text.pop_back();
@@ -205,14 +213,15 @@ WaitDetail futex_wait(const ThreadSyscall& call, std::span<const TextFrame> fram
   return wait;
 }
 
-WaitDetail sleep_wait(const ThreadSyscall& call) {
+WaitDetail sleep_wait(const ThreadStack& thread) {
+  const ThreadSyscall& call = thread.call;
   WaitDetail wait{.kind = WaitKind::kSleep, .text = "sleep"};
   const std::uintptr_t request = call.number == SYS_nanosleep ? call.args[0] : call.args[2];
   constexpr std::uint64_t kAbsolute = 1;  // TIMER_ABSTIME
   const bool relative = call.number == SYS_nanosleep ||
                         (call.number == SYS_clock_nanosleep && (call.args[1] & kAbsolute) == 0);
   if (!relative) return wait;
-  if (const auto time = read_object<timespec>(request)) {
+  if (const auto time = read_object<timespec>(request); time && has_stayed(thread)) {
     wait.text = "sleep of " + format_duration(std::chrono::seconds(time->tv_sec) +
                                               std::chrono::nanoseconds(time->tv_nsec));
   }
@@ -223,8 +232,8 @@ WaitDetail call_wait(const ThreadStack& thread, std::span<const TextFrame> frame
   const ThreadSyscall& call = thread.call;
   const std::string_view reason = wait_reason(call, thread.state);
   if (call.number == SYS_futex) return futex_wait(call, frames);
-  if (reason == "sleep") return sleep_wait(call);
-  if (reason == "poll" || reason == "select" || reason == "epoll wait") return poll_wait(call);
+  if (reason == "sleep") return sleep_wait(thread);
+  if (reason == "poll" || reason == "select" || reason == "epoll wait") return poll_wait(thread);
   const bool accepts = reason == "accept";
   if (accepts || reason == "connect") {
     const auto descriptor = static_cast<int>(call.args[0]);

@@ -63,7 +63,8 @@ struct WaitDetail {
 };
 
 // Of a thread as it was captured; `frames` are its stack's. Descriptors are looked up now: a thread
-// that has moved on since makes the answer stale, never unsafe. Thread-safe. Cost: some 10 us.
+// that has moved on since makes the answer stale, never unsafe; how long it sleeps and what it polls
+// are left out then. Thread-safe. Cost: some 10 us.
 WaitDetail wait_detail(const ThreadStack& thread, std::span<const TextFrame> frames);
 
 // What a futex wait stands for, from the function that waits; kFutex if none of the innermost

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -202,6 +203,45 @@ TEST_CASE_METHOD(Details, "a semaphore, a join, a sleep") {
   CHECK(seen->owner == waits.tid());
   CHECK(sleep.kind == WaitKind::kSleep);
   CHECK(sleep.text == "sleep of 700ms");
+}
+
+// Ends the call that `thread` is in.
+void interrupt(const TestThread& thread) {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  sigaction(SIGUSR1, &action, nullptr);
+  syscall(SYS_tgkill, getpid(), thread.tid(), SIGUSR1);
+}
+
+// Once a dump said "sleep of 1389684h25m": the sleep was over before its length was read, and the stack in use again.
+TEST_CASE_METHOD(Details,
+                 "of a thread that has moved on: neither how long it sleeps nor what it polls") {
+  const timespec hour{.tv_sec = 3600, .tv_nsec = 0};
+  pollfd polled{.fd = 0, .events = 0, .revents = 0};
+  TestThread moves([&] {
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &hour, nullptr);
+    poll(&polled, 1, -1);
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &hour, nullptr);
+  });
+  const auto captured_in = [&](std::int64_t number) {
+    REQUIRE(moves.await_blocked(number));
+    return capture_one(moves.tid());
+  };
+  const ThreadStack sleeps = captured_in(SYS_clock_nanosleep);
+  const std::string length = wait_detail(sleeps, {}).text;
+  interrupt(moves);
+  const ThreadStack polls = captured_in(SYS_poll);
+  const std::string descriptors = wait_detail(polls, {}).text;
+  const WaitDetail slept = wait_detail(sleeps, {});
+  interrupt(moves);
+  captured_in(SYS_clock_nanosleep);
+  const WaitDetail has_polled = wait_detail(polls, {});
+  interrupt(moves);
+  CHECK(length == "sleep of 1h");
+  CHECK(slept.kind == WaitKind::kSleep);
+  CHECK(slept.text == "sleep");
+  CHECK(descriptors.starts_with("poll of "));
+  CHECK(has_polled.text == "poll");
 }
 
 TEST_CASE_METHOD(Details, "sockets are named with their peer, pipes by the kernel's name") {
