@@ -68,7 +68,7 @@ class HeapCollector {
   HeapCollector& operator=(const HeapCollector&) = delete;
 
   // Samples one allocation in `interval_bytes` from now on (a thread notices within 256 KiB of its allocations), at most
-  // `per_second_max` a second over some ten seconds; 0: however many. Another interval than before forgets the counts.
+  // `per_second_max` a second over some thirty seconds; 0: however many. Another interval than before forgets the counts.
   // Slots: 32 MiB of address space, as much of it in memory as captures needed.
   //   resource_exhausted   no memory, or no thread
   //   busy                 another collector has the recorder

@@ -77,7 +77,7 @@ constexpr ServerFault kOtherFaults[] = {
     {{"eventfd: EMFILE", Call::kEventfd, EMFILE}, Loss::kRefused},
     {{"poll: EINTR", Call::kPoll, EINTR}, Loss::kNone},
     {{"poll: ENOMEM", Call::kPoll, ENOMEM}, Loss::kRefused},
-    {{"open: EMFILE", Call::kOpen, EMFILE}, Loss::kNone},
+    {{"open: EMFILE", Call::kOpen, EMFILE}, Loss::kRefused},
     // The event descriptors' own: EAGAIN would need 2^64 wakes.
     {{"write: EINTR", Call::kWrite, EINTR}, Loss::kNone},
     {{"pthread_create: EAGAIN", Call::kPthreadCreate, EAGAIN}, Loss::kRefused},
@@ -168,7 +168,11 @@ class Clients {
     RawClient client(server_, 4096);
     client.reset_on_close();
     client.send(get_request("/big?n=10000000"));
-    (void)client.receive();
+    // More than the socket's buffer takes (tcp_wmem: 4 MiB) is out only after the handler has waited in poll().
+    std::size_t wanted = call_ == Call::kPoll ? 6'000'000 : 1;
+    while (wanted > 0 && client.receive()) {
+      wanted -= std::min(wanted, client.take_received().size());
+    }
   }
   void http2() {
     Http2Client client{RawClient(server_)};
@@ -431,7 +435,8 @@ TEST_CASE(
   const ServerFault faults[] = {
       {{"recv: ECONNRESET", Call::kRecv, ECONNRESET}, Loss::kRefused},
       {{"recv: EINTR", Call::kRecv, EINTR}, Loss::kNone},
-      {{"recv: one byte", Call::kRecv, 0}, Loss::kNone},
+      // Not "recv: one byte": that a read which is short has emptied the socket is what epoll(7) promises, and
+      // TlsChannel goes by it.
       {{"send: EPIPE", Call::kSend, EPIPE}, Loss::kRefused},
       {{"send: EAGAIN", Call::kSend, EAGAIN}, Loss::kNone},
       {{"send: one byte", Call::kSend, 0}, Loss::kNone},
