@@ -21,6 +21,7 @@
 
 #include "agent/own_descriptors.h"
 #include "agent/preload/own_threads.h"
+#include "agent/preload/start_pages.h"
 #include "agent/resident_agent.h"
 #include "agent/resident_log.h"
 #include "base/fd.h"
@@ -143,6 +144,7 @@ Result<void> arm_locked(ResidentOptions options) {
   here.options = new ResidentOptions(std::move(options));
   name_owner();
   here.standing = Standing::kArmed;
+  let_go_of_start_pages();
   // Behind the sampler's own handlers, which Agent::start() has registered: in the child these run first.
   if (is_first) ::pthread_atfork(before_fork, after_fork, in_child);
   return {};

@@ -8,7 +8,7 @@ set(VIGIL_AGENT_ARCHIVES
 find_library(VIGIL_ZLIB_STATIC libz.a REQUIRED)
 
 add_library(vigil-agent-so SHARED
-  preload/armed.cc preload/c_interface.cc preload/entry.cc preload/fmt_here.cc preload/own_threads.cc
+  preload/armed.cc preload/c_interface.cc preload/entry.cc preload/fmt_here.cc preload/own_threads.cc preload/start_pages.cc
   ../sampler/libunwind_shared.cc ../server-core/without_http2.cc ../server-core/without_tls.cc)
 set_target_properties(vigil-agent-so PROPERTIES
   OUTPUT_NAME vigil_agent

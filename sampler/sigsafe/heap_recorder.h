@@ -38,8 +38,8 @@ inline constexpr std::size_t kHeapSlots = 1024;
 // gperftools' own limit (src/common.h, kMaxStackDepth).
 inline constexpr std::size_t kWalkedFramesMax = 31;
 // Done slots at which the collector is woken. Few, because each that has been used keeps its pages:
-// deep stacks of 20 KiB make these 1.3 MiB. The rest lasts until the collector runs.
-inline constexpr std::uint32_t kHeapWakeAt = 64;
+// deep stacks of 20 KiB make these 0.7 MiB. The rest lasts until the collector runs.
+inline constexpr std::uint32_t kHeapWakeAt = 32;
 
 // The most that an interval is made coarser: by 2^(kShifts - 1).
 inline constexpr std::uint32_t kShifts = kLostBuckets;
