@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <optional>
+#include <vector>
 
 #include "sampler/sample_session.h"
 #include "sampler/signal_capture.h"
@@ -249,6 +250,36 @@ TEST_CASE("samples beyond the slots are counted as lost, with their weight") {
   (*session)->close();
   expire();
   CHECK(channel->counters().samples_late == 1);
+}
+
+TEST_CASE("sessions drain their own samples, and then the first slots are used again") {
+  const auto channel = install({.sample_slots = 200});
+  auto first = SampleSession::open(*channel);
+  auto second = SampleSession::open(*channel);
+  REQUIRE(first);
+  REQUIRE(second);
+  const auto expire = [&](const SampleSession& session) {
+    send_to_self(channel->signal_number(), SI_TIMER, session.signal_value());
+  };
+  using Slots = std::vector<const sigsafe::Slot*>;
+  const auto drained = [](SampleSession& session) {
+    Slots slots;
+    session.drain([&](const sigsafe::Slot& slot) { slots.push_back(&slot); });
+    return slots;
+  };
+  const auto slot = [&](std::size_t i) { return &channel->tables().samples[i]; };
+  // In two words of the set of slots that are done.
+  for (int i = 0; i < 63; ++i) expire(**first);
+  expire(**second);
+  expire(**first);
+  expire(**second);
+  CHECK(drained(**second) == Slots{slot(63), slot(65)});
+  expire(**second);
+  CHECK(drained(**second) == Slots{slot(66)});  // the first's are still there
+  CHECK(drained(**first).size() == 64);
+  CHECK(drained(**first).empty());
+  expire(**second);
+  CHECK(drained(**second) == Slots{slot(0)});
 }
 
 }  // namespace
