@@ -6,6 +6,7 @@
 
 #include "tests/server-core/http2_server.h"
 #include "tests/support/catch.h"
+#include "tests/support/sanitizer.h"
 
 namespace {
 
@@ -21,12 +22,7 @@ std::uint64_t abuse(TestServer& server, http::Http2Abuse kind) {
   return server.stats().http2.abuse[static_cast<std::size_t>(kind)];
 }
 
-// A sanitizer's shadow and quarantine grow with what is touched.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr long kMemoryFactor = 8;
-#else
-constexpr long kMemoryFactor = 1;
-#endif
+constexpr long kMemoryFactor = kUnderSanitizer ? 8 : 1;
 
 long resident_kib() {
   std::ifstream status("/proc/self/status");

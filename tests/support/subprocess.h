@@ -22,7 +22,8 @@ struct Finished {
 };
 
 // A child process with its output in pipes that a thread empties. Killed by the destructor if it
-// still runs.
+// still runs. In a build under a sanitizer, a report of one on the child's stderr is passed on by
+// the destructor, which then ends this process: the test has failed.
 class Subprocess {
  public:
   // Starts `command` (looked up in PATH), with `environment` added to this process's. Throws
