@@ -88,9 +88,11 @@ TEST_CASE("a child of a fork has none of the memory that its parent keeps back")
   constexpr std::size_t kBytes = 64 << 20;
   const Reserves reserves({.descriptors = 0, .memory_bytes = kBytes});
   REQUIRE(reserves.memory_held());
-  REQUIRE(process_figures().resident_bytes > kBytes);
+  const auto before = process_figures().resident_bytes;
+  REQUIRE(before > kBytes);
   const pid_t child = ::fork();
-  if (child == 0) ::_exit(process_figures().resident_bytes < kBytes ? 0 : 1);
+  // It may have pages that its parent has not touched yet: half is far from none and from all.
+  if (child == 0) ::_exit(process_figures().resident_bytes < before - kBytes / 2 ? 0 : 1);
   int status = -1;
   REQUIRE(::waitpid(child, &status, 0) == child);
   CHECK(status == 0);

@@ -10,6 +10,7 @@
 #include "tests/support/catch.h"
 #include "tests/support/demo.h"
 #include "tests/support/eventually.h"
+#include "tests/support/sanitizer.h"
 
 namespace vigil::test {
 namespace {
@@ -253,7 +254,7 @@ TEST_CASE("battery P2.10: 200 slow connections cost others nothing, and leave no
   CHECK(good.served > 100);
   // Behind one of them it would take until that one's deadline, 4 s.
   CHECK(good.worst < 2s);
-  CHECK(held_memory < memory + 200 * 64 * 1024);
+  if (!kUnderSanitizer) CHECK(held_memory < memory + 200 * 64 * 1024);
 
   // The clients stay; the deadlines end them.
   const auto limit = Clock::now() + 10s;
@@ -263,7 +264,7 @@ TEST_CASE("battery P2.10: 200 slow connections cost others nothing, and leave no
   CHECK(descriptor_count(pid) <= descriptors);
   while (thread_count(pid) > threads && Clock::now() < limit) std::this_thread::sleep_for(20ms);
   CHECK(thread_count(pid) <= threads);
-  CHECK(resident_bytes(pid) < memory + 4 * 1024 * 1024);
+  if (!kUnderSanitizer) CHECK(resident_bytes(pid) < memory + 4 * 1024 * 1024);
   CHECK(demo.get("/hello").status == 200);
 }
 

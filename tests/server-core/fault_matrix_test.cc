@@ -96,6 +96,7 @@ class Clients {
       : server_(server.endpoint()),
         unix_path_(server.unix_path()),
         loss_(fault.loss),
+        call_(fault.fault.call),
         wrong_(wrong) {}
 
   void use_everything() {
@@ -206,6 +207,7 @@ class Clients {
   const HostPort server_;
   const std::string unix_path_;
   const Loss loss_;
+  const Call call_;
   std::vector<std::string>& wrong_;
 };
 

@@ -29,20 +29,30 @@ std::string Turn::first_fault() const {
 
 std::span<const Disturbance> disturbances() {
   static constexpr Disturbance kAll[] = {
-      {"dlopen and dlclose", open_and_close_libraries},
-      {"dl_iterate_phdr", walk_the_loaders_list},
-      {"exceptions", throw_and_catch},
-      {"malloc and realloc of all sizes", allocate_all_sizes},
-      {"threads come and go", create_threads},
-      {"fork", fork_children},
-      {"vfork and exec", vfork_and_exec},
-      {"sigaltstack", switch_to_alternate_stack},
-      {"deep recursion", recurse_deeply},
-      {"longjmp", jump_out},
-      {"siglongjmp out of a handler", jump_out_of_handler},
-      {"garbage in the frame pointer", run_without_frame_pointer},
-      {"code without unwind tables", run_without_unwind_tables},
-      {"signals of its own at 10 kHz", take_own_signals},
+#if !defined(__SANITIZE_THREAD__)
+    // ThreadSanitizer does not see the loader's own lock, and reports its lists as races.
+    {"dlopen and dlclose", open_and_close_libraries},
+#endif
+    {"dl_iterate_phdr", walk_the_loaders_list},
+    {"exceptions", throw_and_catch},
+    {"malloc and realloc of all sizes", allocate_all_sizes},
+    {"threads come and go", create_threads},
+#if !defined(__SANITIZE_THREAD__)
+    // g++ 12's allocates under locks of its own that a child of fork inherits as they are, and the
+    // child hangs in its first malloc (seen by gdb: SizeClassAllocator64::GetFromAllocator).
+    {"fork", fork_children},
+#endif
+    {"vfork and exec", vfork_and_exec},
+    {"sigaltstack", switch_to_alternate_stack},
+    {"deep recursion", recurse_deeply},
+    {"longjmp", jump_out},
+    {"siglongjmp out of a handler", jump_out_of_handler},
+    {"garbage in the frame pointer", run_without_frame_pointer},
+    {"code without unwind tables", run_without_unwind_tables},
+#if !defined(__SANITIZE_THREAD__)
+    // It delivers a signal at the thread's next call that it intercepts, of which there is none.
+    {"signals of its own at 10 kHz", take_own_signals},
+#endif
   };
   return kAll;
 }
