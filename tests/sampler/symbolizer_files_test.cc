@@ -195,14 +195,14 @@ TEST_CASE("symbol files: two descriptors serve any number of modules, and none i
     const auto where = (*symbolizer)->symbolize(FrameAddress::instruction(address), **table);
     return where.known() ? where.frames().back().function->name : "";
   };
-  const auto in_libc = reinterpret_cast<std::uintptr_t>(::dlsym(RTLD_DEFAULT, "qsort"));
+  const auto in_libc = reinterpret_cast<std::uintptr_t>(::dlsym(RTLD_DEFAULT, "gnu_get_libc_version"));
   test::NoDescriptors none;
   CHECK(name_at(library.hidden()) == "");
   CHECK((*symbolizer)->stats().modules_rejected == 0);
   none.give_back_one();
   none.give_back_one();
   CHECK(name_at(library.hidden()) == kHidden);
-  CHECK(name_at(in_libc).starts_with("qsort"));
+  CHECK(name_at(in_libc).ends_with("gnu_get_libc_version"));
   CHECK(name_at(stripped.hidden()) == kHidden);
   // Opened again, for an address that has not been asked for yet.
   CHECK(name_at(library.exported()) == kExported);
