@@ -37,8 +37,17 @@ std::optional<std::pair<FrameRule::Kind, std::int64_t>> base_of(const WatchedSte
 }
 
 // In words below the CFA; 0 if the step has left it where it was. Nothing for any other place.
-std::optional<std::int16_t> saved_at(const Place& before, const Place& after, std::uintptr_t cfa) {
-  if (after == before) return std::int16_t{0};
+std::optional<std::int16_t> saved_at(const WatchedStep& step, std::size_t reg) {
+  const Place& before = step.places_before[reg];
+  const Place& after = step.places_after[reg];
+  const std::uintptr_t cfa = step.sp_after;
+  if (after == before) {
+    // In the frame itself, where only a damaged stack has it before: saved there, or left there.
+    const bool is_in_frame =
+        before.kind == Place::Kind::kMemory && before.at >= step.sp_before && before.at < cfa;
+    if (is_in_frame) return std::nullopt;
+    return std::int16_t{0};
+  }
   if (after.kind != Place::Kind::kMemory || after.at >= cfa) return std::nullopt;
   const std::uint64_t distance = cfa - after.at;
   constexpr std::uint64_t kMost = std::numeric_limits<std::int16_t>::max();
@@ -52,6 +61,8 @@ FrameRule rule_of(const WatchedStep& step) {
   if (!step.has_caller) {
     return {.kind = step.reads.empty() ? FrameRule::Kind::kNoCaller : FrameRule::Kind::kNotSimple};
   }
+  // Downwards, or on the spot: a damaged stack, whose places are those of the frames before.
+  if (step.sp_after <= step.sp_before) return {};
   const auto base = base_of(step);
   // A frame has a return address at least; one of gigabytes is a damaged stack.
   constexpr std::int64_t kOffsetMost = std::numeric_limits<std::int32_t>::max();
@@ -60,7 +71,7 @@ FrameRule rule_of(const WatchedStep& step) {
   }
   FrameRule rule{.kind = base->first, .cfa_offset = static_cast<std::int32_t>(base->second)};
   for (std::size_t i = 0; i < kCalleeSaved.size(); ++i) {
-    const auto saved = saved_at(step.places_before[i], step.places_after[i], step.sp_after);
+    const auto saved = saved_at(step, i);
     if (!saved) return {};
     rule.saved[i] = *saved;
   }

@@ -89,6 +89,13 @@ TEST_CASE("frame rules: a step of another form is left to libunwind") {
   SECTION("it has not read its return address") { watched.reads.clear(); }
   SECTION("it has found another return address there") { ++watched.step.pc_after; }
   SECTION("its caller's rsp is not above") { watched.step.sp_before = watched.step.sp_after; }
+  SECTION("its caller's rsp, from rbp, is below") {
+    watched.step.sp_before = word(8);
+    watched.reads.push_back({in_register(Register::kRbp), word(4)});
+  }
+  SECTION("a register was before where this frame saves") {
+    watched.step.places_before[3] = watched.step.places_after[3] = in_memory(2);
+  }
   SECTION("it has the caller's register in another one") {
     watched.step.places_after[2] = in_register(Register::kRbx);
   }
