@@ -159,10 +159,12 @@ const SymbolIndex& OpenModule::symbols() {
 }
 
 // g++ writes no linkage name for functions with internal linkage; their mangled name is in .symtab
-// alone.
+// alone. With -g1 it writes no scopes either: the mangled name has them.
 void OpenModule::take_linker_name(std::uintptr_t address, RawFrame& frame) {
   const auto hit = symbols().find(address);
-  if (hit && hit->name.starts_with("_Z")) frame.symbol = hit->name;
+  if (!hit || !hit->name.starts_with("_Z")) return;
+  frame.symbol = hit->name;
+  if (frame.name.find("::") == std::string::npos) frame.name.clear();
 }
 
 RawFrames OpenModule::frames_at(std::uintptr_t address) {
