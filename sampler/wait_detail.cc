@@ -221,7 +221,12 @@ WaitDetail sleep_wait(const ThreadStack& thread) {
   const bool relative = call.number == SYS_nanosleep ||
                         (call.number == SYS_clock_nanosleep && (call.args[1] & kAbsolute) == 0);
   if (!relative) return wait;
-  if (const auto time = read_object<timespec>(request); time && has_stayed(thread)) {
+  constexpr long kNanoseconds = 1'000'000'000;
+  const auto time = read_object<timespec>(request);
+  // No time: the kernel would have refused it, so it was another's by then.
+  const bool valid =
+      time && time->tv_sec >= 0 && time->tv_nsec >= 0 && time->tv_nsec < kNanoseconds;
+  if (valid && has_stayed(thread)) {
     wait.text = "sleep of " + format_duration(std::chrono::seconds(time->tv_sec) +
                                               std::chrono::nanoseconds(time->tv_nsec));
   }
