@@ -350,6 +350,7 @@ TEST_CASE("shutdown matrix: closed while it shuts down, it ends at once in every
     const std::string outcome = cell.client.outcome();
     CHECK(refused);
     CHECK(took < 2s);
+    INFO(outcome << ", not " << row.cut << " or " << row.served);
     CHECK((outcome == row.cut || outcome == row.served));
     CHECK(numbers_of(report) != "");
   });
