@@ -207,12 +207,14 @@ WatchedStep::Places Unwinder::Impl::places() {
 
 void Unwinder::Impl::leave_cursor() {
   is_at_cursor_ = false;
-  registers_ = {};
-  registers_.set(Register::kRip, pc_.raw());
-  if (const auto sp = register_value(cursor_, UNW_REG_SP)) registers_.set(Register::kRsp, *sp);
+  // Not in place: what has not been saved anywhere since the cursor began is read from there.
+  RegisterSet here;
+  here.set(Register::kRip, pc_.raw());
+  if (const auto sp = register_value(cursor_, UNW_REG_SP)) here.set(Register::kRsp, *sp);
   for (const Register reg : kCalleeSaved) {
-    if (const auto value = register_value(cursor_, as_int(reg))) registers_.set(reg, *value);
+    if (const auto value = register_value(cursor_, as_int(reg))) here.set(reg, *value);
   }
+  registers_ = here;
 }
 
 bool Unwinder::Impl::take_up_cursor() {
