@@ -195,7 +195,8 @@ TEST_CASE("symbol files: two descriptors serve any number of modules, and none i
     const auto where = (*symbolizer)->symbolize(FrameAddress::instruction(address), **table);
     return where.known() ? where.frames().back().function->name : "";
   };
-  const auto in_libc = reinterpret_cast<std::uintptr_t>(::dlsym(RTLD_DEFAULT, "gnu_get_libc_version"));
+  const auto in_libc =
+      reinterpret_cast<std::uintptr_t>(::dlsym(RTLD_DEFAULT, "gnu_get_libc_version"));
   test::NoDescriptors none;
   CHECK(name_at(library.hidden()) == "");
   CHECK((*symbolizer)->stats().modules_rejected == 0);
