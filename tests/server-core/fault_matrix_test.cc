@@ -399,7 +399,7 @@ TEST_CASE(
   std::uint64_t n = 0;
   std::uint64_t calls = 0;
   do {
-    Parts parts;
+    Parts parts(nullptr);
     const std::size_t descriptors = open_descriptors();
     {
       ServerResult server = started(parts);
