@@ -162,7 +162,7 @@ TEST_CASE(
     return options;
   };
   {
-    const Demo demo({"--h2-only"});
+    const Demo demo({"--h2-only", "--http2-max-streams=7"});
     const std::string url = "http://" + format_host_port(demo.address()) + "/hello";
     const auto ask = [&](const char* option) {
       return run({"curl", "-sS", "--max-time", "20", "-w", "%{http_version} %{http_code}", option,
@@ -171,6 +171,9 @@ TEST_CASE(
     };
     CHECK(ask("--http2-prior-knowledge") == "hello, world\n2 200");
     CHECK(ask("--http1.1") == "only HTTP/2 is served here\n1.1 400");
+    const Finished limit = run({"nghttp", "-nv", "--no-verify-peer", url});
+    INFO(limit.out);
+    CHECK(has(limit.out, "[SETTINGS_MAX_CONCURRENT_STREAMS(0x03):7]"));
   }
   TestPki pki;
   std::vector<std::string> flags = flags_of(pki.issue("shop", "shop.test", {"shop.test"}));
