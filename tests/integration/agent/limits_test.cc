@@ -86,6 +86,20 @@ TEST_CASE("P8.3 RLIMIT_NPROC: the program runs without the agent, which says so"
   CHECK(has(ended.err, "runs without the agent: no thread for the agent"));
 }
 
+TEST_CASE(
+    "an armed program that does nothing has at most 8 MiB more in memory, and its pages come "
+    "back") {
+  Subprocess alone({kTargetProgram, "wait"});
+  REQUIRE(alone.wait_for_out("waiting"));
+  Preloaded program({"wait"});
+  REQUIRE(program.process().wait_for_out("waiting"));
+  const std::size_t more = resident_bytes(program.process().pid()) - resident_bytes(alone.pid());
+  CHECK(more < 8 * 1024 * 1024);
+  // What was let go of after the start (agent/preload/start_pages.h) is code that pages run.
+  CHECK(has(program.get(kDump).body, "wait_for_the_end"));
+  CHECK(program.get("/debug/bundle?seconds=1").status == 200);
+}
+
 TEST_CASE("P8.3 closed standard streams, closefrom and dup2 over everything: the agent answers") {
   Preloaded program({"close-all"});
   REQUIRE(program.process().wait_for_out("closed"));
