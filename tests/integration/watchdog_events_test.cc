@@ -1,6 +1,7 @@
 // What the watchdog says of clients that are gone, of a server that ends, and of high watermarks,
 // in a real server; and what a browser is shown.
 #include <csignal>
+#include <sstream>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -33,7 +34,14 @@ TEST_CASE("a stuck handler whose client is gone is called abandoned, its twin is
   for (const json& report : page["reports"]) {
     CHECK(report["abandoned"] == (report["task"]["label"] == "GET /stuck"));
   }
-  CHECK(count_of(demo.process().err(), "\"abandoned\":true") == 1);
+  // Its first record; on a busy machine it may be "still stuck" before it is released.
+  std::istringstream log(demo.process().err());
+  int abandoned = 0;
+  for (std::string line; std::getline(log, line);) {
+    const bool is_first = line.find("\"msg\":\"handler stuck\"") != std::string::npos;
+    if (is_first && line.find("\"abandoned\":true") != std::string::npos) ++abandoned;
+  }
+  CHECK(abandoned == 1);
 }
 
 TEST_CASE("a handler that is stuck while the server shuts down is reported as that") {

@@ -15,6 +15,7 @@
 #include "tests/stress/collectors.h"
 #include "tests/stress/disturbance.h"
 #include "tests/support/catch.h"
+#include "tests/support/sanitizer.h"
 
 namespace vigil::test {
 namespace {
@@ -123,9 +124,10 @@ void run_matrix(Collectors& collectors, std::span<const Disturbance> all, int th
     CHECK(seen > 0.9 * thread->cpu_seconds() - 0.05 - lost);
     CHECK(seen < 1.1 * thread->cpu_seconds() + 0.05);
     // Looks without an answer and rounds that came too late are counted; of a seventh of a second
-    // on a busy machine that can be all.
+    // on a busy machine that can be all, and of four seconds under a sanitizer, which makes each
+    // thread run several times longer.
     const bool looked = observed.wall_unanswered == 0 && observed.wall_rounds_skipped == 0;
-    if (looked || time >= 2s) {
+    if (looked || (time >= 2s && !kUnderSanitizer)) {
       CHECK(observed.wall_ns.contains(thread->name()));
     }
   }
