@@ -33,9 +33,8 @@ enum class Register : std::uint8_t {
 };
 inline constexpr std::size_t kRegisterCount = 17;
 
-// Register values, each known or unknown. A signal-free capture knows rip and rsp only: the kernel
-// shows no more
-// (/proc/PID/syscall, proc(5)). Unknown is not zero: a zero rbp would end a walk as if the stack
+// Register values, each known or unknown. A signal-free capture knows rip, rsp and the arguments
+// of the system call only: the kernel shows no more (/proc/PID/syscall, proc(5)). Unknown is not zero: a zero rbp would end a walk as if the stack
 // were complete.
 class RegisterSet {
  public:

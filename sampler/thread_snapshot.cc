@@ -49,6 +49,20 @@ struct Waiting {
 constexpr std::chrono::milliseconds kMaskedFor{20};
 constexpr std::chrono::milliseconds kMaskedLookEvery{5};
 
+// What the kernel shows of them: in a system call, those of its arguments too. vfork(2) of glibc keeps
+// its return address in one (rdi), because its child uses the same stack.
+RegisterSet registers_of(const ThreadSyscall& call) {
+  constexpr std::array kArguments = {Register::kRdi, Register::kRsi, Register::kRdx,
+                                     Register::kR10, Register::kR8,  Register::kR9};
+  static_assert(kArguments.size() == std::tuple_size_v<decltype(ThreadSyscall::args)>);
+  RegisterSet registers;
+  registers.set(Register::kRip, call.pc);
+  registers.set(Register::kRsp, call.sp);
+  if (call.kind != ThreadSyscall::Kind::kBlocked) return registers;
+  for (std::size_t i = 0; i < kArguments.size(); ++i) registers.set(kArguments[i], call.args[i]);
+  return registers;
+}
+
 // A copy of a blocked thread's stack from `sp` up, at most `bytes_max`.
 StackCopy copy_stack(std::uintptr_t sp, std::size_t bytes_max, std::uintptr_t stack_end,
                      std::vector<std::byte>& buffer) {
@@ -163,9 +177,7 @@ void StackCollector::Impl::capture_own(ThreadStack& thread) {
 
 Look StackCollector::Impl::look_blocked(ThreadStack& thread, RunWitness& witness,
                                         std::uint64_t before) {
-  RegisterSet registers;
-  registers.set(Register::kRip, thread.call.pc);
-  registers.set(Register::kRsp, thread.call.sp);
+  const RegisterSet registers = registers_of(thread.call);
   thread.pc = thread.call.pc;
   thread.sp = thread.call.sp;
   const std::uintptr_t stack_end = thread.tid == getpid() ? main_stack_end_ : 0;
