@@ -31,9 +31,8 @@ class DebugPages {
   DebugPages(const Services& services, std::string token)
       : services_(services), token_(std::move(token)) {}
 
-  // Answers every request, those for other paths with 404, and does not throw: without any memory
-  // the answer is a bare 500. What a page streams
-  // is collected: the bundle has some megabytes.
+  // Answers every request, those for other paths with 404, and does not throw: without any memory the
+  // answer is a bare 500. What a page streams is collected: the bundle has some megabytes.
   DebugResponse handle(const DebugRequest& request) const;
 
  private:
