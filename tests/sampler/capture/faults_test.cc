@@ -249,10 +249,6 @@ TEST_CASE("P9.3: symbols when the n-th open or read fails: none, or the right on
 constexpr Fault kMemoryFaults[] = {{"malloc: ENOMEM", Call::kMalloc, ENOMEM, 0, 2}};
 
 TEST_CASE("P9.3: the sampler when the n-th allocation fails") { sample_through(kMemoryFaults); }
-
-TEST_CASE("P9.3: symbols when the n-th allocation fails: none, or the right one") {
-  name_through(kMemoryFaults);
-}
 #endif
 
 }  // namespace
