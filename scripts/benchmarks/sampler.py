@@ -36,27 +36,27 @@ TURNS = 5  # of a second each, for each round that is asked for
 
 
 def bench_cost(options, _folder):
-    """Each turn has every way once, one after the other; the server without hooks is another process."""
+    """Each turn has every way once, one after the other; the server without hooks is another process. "idle again" is what two
+    turns of the same thing differ by: no ratio means more than that."""
     turns = TURNS * options["rounds"]
     debug = tools.free_port()
     full = tools.start_vigil(f"--debug=127.0.0.1:{debug}", name="vigil")
     bare = tools.start_vigil("--heap-sample=0", "--contention-rate=0", "--stuck-after=0", name="all switched off")
-    ways = {"idle": None, "100 Hz": 100, "1,000 Hz": 1000}
-    runs = {way: [] for way in [*ways, "all switched off"]}
+    ways = {"idle": None, "idle again": None, "100 Hz": 100, "1,000 Hz": 1000, "all switched off": None}
+    runs = {way: [] for way in ways}
     for server in (full, bare):
         tools.wrk(server, "/hello", 32, 1)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         for number in range(turns):
-            order = list(runs)
+            order = list(ways)
             for way in order[number % len(order):] + order[:number % len(order)]:
-                if way == "all switched off":
-                    runs[way].append(tools.wrk(bare, "/hello", 32, 1))
-                    continue
-                profile = None
+                server, profile = bare if way == "all switched off" else full, None
                 if ways[way]:
                     profile = pool.submit(debug_get, debug, f"/debug/pprof/profile?seconds=2&hz={ways[way]}")
-                    time.sleep(0.3)  # it has begun, and does not end before the load does
-                runs[way].append(tools.wrk(full, "/hello", 32, 1))
+                time.sleep(0.3)  # it has begun, and does not end before the load does
+                collector_ms = cpu_ms(server.process.pid, "vgdbg")
+                runs[way].append(tools.wrk(server, "/hello", 32, 1))
+                runs[way][-1]["collector_ms"] = cpu_ms(server.process.pid, "vgdbg") - collector_ms
                 if profile:
                     profile.result()
     for server in (full, bare):
@@ -64,13 +64,22 @@ def bench_cost(options, _folder):
     print("\nGET /hello, 32 kept-alive connections, wrk -t1, while its CPU is profiled; medians of", turns, "turns of 1 s")
     medians = {way: tools.medians(rounds) for way, rounds in runs.items()}
 
+    def ratios(way, base, field="requests_per_second"):
+        return sorted(a[field] / b[field] for a, b in zip(runs[way], runs[base]))
+
     def ratio(way, base, field="requests_per_second"):
         """The median of the turns' ratios."""
-        return statistics.median(a[field] / b[field] for a, b in zip(runs[way], runs[base]))
+        return statistics.median(ratios(way, base, field))
 
-    tools.table([("", "requests/s", "CPU us/request", "requests/s: of idle", "CPU a request: of idle")] + [
-        (way, f"{r['requests_per_second']:.0f}", f"{r['cpu_us']:.2f}", f"{ratio(way, 'idle'):.3f}",
-         f"{ratio(way, 'idle', 'cpu_us'):.3f}") for way, r in medians.items()])
+    def middle(way):
+        """The half of the turns around the median."""
+        all_of_them = ratios(way, "idle")
+        return f"{all_of_them[turns // 4]:.3f} to {all_of_them[-1 - turns // 4]:.3f}"
+
+    tools.table([("", "requests/s", "CPU us/request", "requests/s: of idle", "half of the turns", "CPU a request: of idle",
+                  "collector, ms/s")] + [
+        (way, f"{r['requests_per_second']:.0f}", f"{r['cpu_us']:.2f}", f"{ratio(way, 'idle'):.3f}", middle(way),
+         f"{ratio(way, 'idle', 'cpu_us'):.3f}", f"{r['collector_ms']:.1f}") for way, r in medians.items()])
     return {"ways": medians, "figures": [
         tools.verdict("throughput that 100 Hz leave", ratio("100 Hz", "idle"), 0.99, at_most=False),
         tools.verdict("throughput that 1,000 Hz leave", ratio("1,000 Hz", "idle"), 0.95, at_most=False),
