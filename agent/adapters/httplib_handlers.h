@@ -256,7 +256,8 @@ class HttplibRoutes {
   }
 
   Route* find(httplib::Request& request) const {
-    const std::string_view method = request.method == "HEAD" ? "GET" : request.method;
+    const std::string_view asked = request.method;
+    const std::string_view method = asked == "HEAD" ? "GET" : asked;
     for (const auto& route : shared_->routes) {
       if (route->method == method &&
           std::regex_match(request.path, request.matches, route->pattern)) {
