@@ -35,9 +35,9 @@ class Load {
   std::thread threads_[2];
 };
 
-// The flat percentage of `function` in a -top listing, 0 if it is not there.
-double flat_percent(const std::string& top, const std::string& function) {
-  const std::regex row("\\s([0-9.]+)%\\s+[0-9.]+%\\s+\\S+\\s+[0-9.]+%\\s+" + function + "\n");
+// The percentage of `function` in a -top listing, with what it calls; 0 if it is not there.
+double percent_of(const std::string& top, const std::string& function) {
+  const std::regex row("\\s[0-9.]+%\\s+[0-9.]+%\\s+\\S+\\s+([0-9.]+)%\\s+" + function + "\n");
   std::smatch match;
   return std::regex_search(top, match, row) ? std::stod(match[1]) : 0;
 }
@@ -45,8 +45,8 @@ double flat_percent(const std::string& top, const std::string& function) {
 // What demo::checksum has of the two functions of /work, in percent. What the server does besides is
 // not part of it: beside other programs that is more.
 double percent_of_checksum(const std::string& top) {
-  const double checksum = flat_percent(top, "demo::checksum");
-  return 100 * checksum / (checksum + flat_percent(top, "demo::compress"));
+  const double checksum = percent_of(top, "demo::checksum");
+  return 100 * checksum / (checksum + percent_of(top, "demo::compress"));
 }
 
 TEST_CASE("go tool pprof names the two functions of /work with 75 and 25 percent") {

@@ -5,7 +5,7 @@
 
 namespace vigil::test::h2 {
 
-std::string number(std::uint32_t value, int bytes) {
+std::string number(std::uint64_t value, int bytes) {
   std::string out;
   for (int i = bytes - 1; i >= 0; --i) out.push_back(static_cast<char>(value >> (8 * i)));
   return out;

@@ -46,7 +46,7 @@ inline constexpr std::uint8_t kWhole = kEndStream | kEndHeaders;
 using Fields = std::vector<std::pair<std::string, std::string>>;
 
 // `value`, big-endian, in so many bytes.
-std::string number(std::uint32_t value, int bytes = 4);
+std::string number(std::uint64_t value, int bytes = 4);
 std::string frame(std::uint8_t type, std::uint8_t flags, std::uint32_t stream,
                   std::string_view payload = {});
 // A header block: each field a literal, not Huffman-coded.

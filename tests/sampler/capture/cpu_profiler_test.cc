@@ -63,7 +63,8 @@ TEST_CASE_METHOD(Profiling, "two threads that burn 75 to 25") {
   for (const StackSample& sample : profile.samples) {
     REQUIRE(sample.values.size() == 2);
     CHECK(sample.values[1] == sample.values[0] * profile.period);
-    CHECK(sample.stack.end == StackEnd::kComplete);
+    // What a thread used behind its last sample has no stack.
+    if (!sample.stack.frames.empty()) CHECK(sample.stack.end == StackEnd::kComplete);
   }
   CHECK(profile.counters.at("samples_lost") == 0);
   CHECK(profile.counters.at("threads_unsampled") == 0);

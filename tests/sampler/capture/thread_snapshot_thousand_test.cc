@@ -17,6 +17,7 @@
 #include "sampler/proc_thread.h"
 #include "tests/sampler/capture/captured_threads.h"
 #include "tests/support/catch.h"
+#include "tests/support/sanitizer.h"
 
 namespace vigil::sampler {
 namespace {
@@ -125,8 +126,9 @@ TEST_CASE_METHOD(Sampling,
       CHECK(is_said(*by_tid[special->tid()]));
     }
     CHECK(by_tid[masked.tid()]->failure == CaptureFailure::kSignalBlocked);
-    // In its call, like any other that sleeps in one.
-    CHECK(has_test_functions(by_tid[vforking.tid()]->stack));
+    // In its call, like any other that sleeps in one. The address sanitizer has a vfork of its own in front of the C
+    // library's, and keeps the return address elsewhere.
+    if (!test::kUnderSanitizer) CHECK(has_test_functions(by_tid[vforking.tid()]->stack));
     if (page.stops()) CHECK(has_test_functions(by_tid[faulting.tid()]->stack));
   }
   page.release();
