@@ -356,6 +356,7 @@ class Lives {
 };
 
 // Each fault at the first, the second, … call.
+constexpr int kTriesMax = 10;
 void try_all(std::span<const ServerFault> faults, const Tls& tls = nullptr) {
   // What is made once in a process is made before anything is counted.
   static constexpr ServerFault kNone{{"none", Call::kTimerCreate, EAGAIN}, Loss::kNone};
@@ -364,8 +365,10 @@ void try_all(std::span<const ServerFault> faults, const Tls& tls = nullptr) {
     Lives lives(fault, tls);
     std::uint64_t n = 0;
     std::uint64_t calls = 0;
+    int tries = 0;
     do {
-      n = next_fault(n);
+      // A life in which nothing had to wait, in poll(), is lived again: that is the machine's doing.
+      if (n == 0 || calls > 0) n = next_fault(n);
       const auto begin = std::chrono::steady_clock::now();
       const Life life = lives.live(n);
       const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
@@ -373,7 +376,7 @@ void try_all(std::span<const ServerFault> faults, const Tls& tls = nullptr) {
       INFO(fault.fault.name << ", call " << n << " of " << calls);
       CHECK(life.wrong == std::vector<std::string>{});
       CHECK(took.count() < 5);
-    } while (calls >= n);
+    } while (calls >= n || (n == 1 && ++tries < kTriesMax));
     INFO(fault.fault.name);
     CHECK(n > 1);  // the server makes such calls
   }

@@ -133,22 +133,37 @@ TEST_CASE("of many short waits few are looked at, and the sums are those of all"
   }
   std::mutex mutex;
   std::atomic<std::int64_t> truth_ns{0};
-  const MonotonicTime until = hooked.clock.now() + 2500ms;
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 4; ++i) {
-    threads.emplace_back([&] {
-      std::int64_t own_ns = 0;
-      while (hooked.clock.now() < until) own_ns += vigil_test_short_hold(mutex);
-      truth_ns += own_ns;
-    });
+  const auto contend = [&] {
+    const MonotonicTime until = hooked.clock.now() + 2500ms;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 4; ++i) {
+      threads.emplace_back([&] {
+        std::int64_t own_ns = 0;
+        while (hooked.clock.now() < until) own_ns += vigil_test_short_hold(mutex);
+        truth_ns += own_ns;
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  };
+  const auto of_waiters = [&] {
+    return static_cast<double>(hooked.sums(WaitView::kMutex, "vigil_test_short_hold").delay_ns) /
+           static_cast<double>(truth_ns);
+  };
+  const auto of_holders = [&] {
+    const Sums holders = hooked.sums(WaitView::kMutexHolder, "vigil_test_short_hold");
+    const auto handoff = static_cast<double>(hooked.profiler->counters().handoff.count());
+    return (static_cast<double>(holders.delay_ns) + handoff) / static_cast<double>(truth_ns);
+  };
+  // The sums have the error of their samples: beside other tests 2.5 s may have too few.
+  constexpr int kTriesMax = 4;
+  contend();
+  for (int i = 1; i < kTriesMax && !(of_waiters() == Approx(1).epsilon(0.1) &&
+                                     of_holders() == Approx(1).epsilon(0.2));
+       ++i) {
+    contend();
   }
-  for (std::thread& thread : threads) thread.join();
-  const auto truth = static_cast<double>(truth_ns);
-  const Sums waiters = hooked.sums(WaitView::kMutex, "vigil_test_short_hold");
-  CHECK(static_cast<double>(waiters.delay_ns) == Approx(truth).epsilon(0.1));
-  const Sums holders = hooked.sums(WaitView::kMutexHolder, "vigil_test_short_hold");
-  const auto handoff = static_cast<double>(hooked.profiler->counters().handoff.count());
-  CHECK(static_cast<double>(holders.delay_ns) + handoff == Approx(truth).epsilon(0.2));
+  CHECK(of_waiters() == Approx(1).epsilon(0.1));
+  CHECK(of_holders() == Approx(1).epsilon(0.2));
   CHECK(hooked.profiler->counters().samples_lost == 0);
 }
 
